@@ -1,0 +1,1 @@
+"""The Tritongate adapter: the OpenAI API over a Triton Inference Server."""

@@ -1,0 +1,82 @@
+"""The application: routes, error forms, and the services behind them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from adapter.errors import APIError
+from adapter.front_door import FrontDoor
+from adapter.request_context import context_of
+from adapter.routes import chat, embeddings, health, models
+from adapter.security.keys import KeyRing
+from adapter.services import Services
+from adapter.settings import Settings
+from adapter.triton.channel import TritonChannel
+from adapter.triton.registry import ModelRegistry
+from adapter.triton.tokenizers import TokenizerSource
+
+VERSION = "0.1.0"
+
+
+def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
+    """The ASGI application. It starts whether or not Triton can be reached, and finds it when it is there."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        channel = TritonChannel(settings.triton_url, settings.triton_authorities)
+        tokenizers = TokenizerSource(channel, settings.tokenizers, settings.cache_dir or default_cache())
+        registry = ModelRegistry(channel, tokenizers, settings.discovery_interval)
+        app.state.services = Services(settings, channel, registry)
+        registry.start()
+        try:
+            yield
+        finally:
+            await registry.stop()
+            await channel.close()
+
+    app = FastAPI(
+        title="Tritongate",
+        summary="The OpenAI API in front of NVIDIA Triton Inference Server",
+        version=VERSION,
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    for resource in (chat, embeddings, models, health):
+        app.include_router(resource.router)
+    app.add_exception_handler(APIError, _answer_api_error)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_middleware(
+        FrontDoor, keys=keys, max_requests=settings.max_concurrent_requests, max_body=settings.max_body_bytes
+    )
+    return app
+
+
+def default_cache() -> Path:
+    """Where tokenizers from Triton are kept: beside the weights that the set-up downloads."""
+    return Path(os.environ.get("TRITONGATE_CACHE") or Path.home() / ".cache" / "tritongate") / "tokenizers"
+
+
+async def _answer_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, APIError)
+    context_of(request.scope).error_code = error.code or error.type
+    return Response(error.body(), error.status, error.headers, "application/json")
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    """The framework's own refusals: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        message = f"Invalid URL ({request.method} {request.url.path})"
+    else:
+        message = f"{error.detail} ({request.method} {request.url.path})"
+    refusal = APIError(error.status_code, message, headers=dict(error.headers or {}))
+    return await _answer_api_error(request, refusal)

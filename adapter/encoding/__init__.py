@@ -1,0 +1,1 @@
+"""Wire forms: each one an encoder of the same events."""

@@ -1,0 +1,144 @@
+"""What every request passes: request id, key, limits; and what is counted and logged of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from adapter.errors import APIError, internal, overloaded, stopping, unauthorized
+from adapter.request_context import RequestContext, open_context
+from adapter.security.body_limit import check_content_length, limited
+from adapter.security.exposure import is_local_host_header
+from adapter.security.keys import KeyRing
+from adapter.telemetry import metrics
+
+logger = logging.getLogger("tritongate.requests")
+
+# Open to everybody: health for load balancers, and the description of the API.
+_OPEN = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
+_PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
+_CLIENT_LEFT = 499  # never sent; for logs and metrics
+
+
+class FrontDoor:
+    """ASGI middleware around the whole application.
+
+    Args:
+        max_requests: requests that may be answered at the same time; one more gets 503.
+        max_body: bytes of a request body.
+    """
+
+    def __init__(self, app: ASGIApp, *, keys: KeyRing, max_requests: int, max_body: int) -> None:
+        self._app = app
+        self._keys = keys
+        self._max_requests = max_requests
+        self._max_body = max_body
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        # There is no WebSocket endpoint: uvicorn refuses the handshake when nothing accepts it.
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = open_context(scope)
+        request_id_header = (b"x-request-id", context.request_id.encode())
+        status = 0
+
+        async def counted_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), request_id_header]
+            await send(message)
+
+        started = time.perf_counter()
+        self._in_flight += 1
+        metrics.IN_FLIGHT.inc()
+        try:
+            self._admit(scope, context)
+            await self._app(scope, limited(receive, self._max_body), counted_send)
+        except APIError as error:
+            if status:
+                raise
+            await send_error(counted_send, error, context)
+        except asyncio.CancelledError:
+            # The server stops and waits no longer. A streamed answer has ended itself with an error event by now.
+            if not status:
+                await send_error(counted_send, stopping(), context)
+        except Exception:
+            # Never the exception's own text: it may quote the request.
+            logger.exception("a request failed", extra={"fields": {"request_id": context.request_id}})
+            if status:
+                raise
+            failure = internal("The server had an error while processing your request.")
+            await send_error(counted_send, failure, context)
+        finally:
+            self._in_flight -= 1
+            metrics.IN_FLIGHT.dec()
+            _record(scope, context, _CLIENT_LEFT if context.abandoned else status, time.perf_counter() - started)
+
+    def _admit(self, scope: Scope, context: RequestContext) -> None:
+        if scope["path"] in _OPEN:
+            return
+        headers = dict(scope["headers"])
+        if self._keys.required:
+            context.key_id = self._key_id(headers.get(b"authorization", b""))
+        elif not is_local_host_header(headers.get(b"host", b"").decode("latin-1")):
+            raise APIError(
+                403,
+                "This server has no API key and answers this machine only, under a name such as localhost. "
+                "To reach it under another name, give it a key: tritongate keys new.",
+                code="key_required",
+            )
+        if self._in_flight > self._max_requests:
+            raise overloaded(f"This server answers {self._max_requests} requests at a time. Try again soon.")
+        check_content_length(scope, self._max_body)
+
+    def _key_id(self, authorization: bytes) -> str:
+        scheme, _, key = authorization.decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise unauthorized(
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+                code=None,
+            )
+        known = self._keys.identify(key.strip())
+        if known is None:
+            raise unauthorized("Incorrect API key provided.")
+        return known.id
+
+
+async def send_error(send: Send, error: APIError, context: RequestContext) -> None:
+    """The whole answer to a request that failed before its answer had begun."""
+    context.error_code = error.code or error.type
+    body = error.body()
+    headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _record(scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "unmatched")
+    metrics.REQUESTS.labels(scope["method"], route, str(status)).inc()
+    if context.error_code is not None:
+        metrics.ERRORS.labels(route, context.error_code).inc()
+    fields = {
+        "request_id": context.request_id,
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "ms": round(seconds * 1000, 1),
+        **({"key": context.key_id} if context.key_id else {}),
+        **({"error": context.error_code} if context.error_code else {}),
+        **context.fields,
+    }
+    # Probes come every few seconds, and say nothing as long as they succeed.
+    level = logging.DEBUG if route in _PROBES and status == 200 else logging.INFO
+    logger.log(level, "request", extra={"fields": fields})

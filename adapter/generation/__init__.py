@@ -1,0 +1,1 @@
+"""The one pipeline: messages -> prompt -> tokens -> Triton -> tokens -> typed events."""

@@ -1,0 +1,1 @@
+"""One file per OpenAI resource: HTTP in, HTTP out."""

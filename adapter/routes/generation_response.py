@@ -1,0 +1,122 @@
+"""The HTTP side of a generation: streamed, or in one piece."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Protocol
+
+from starlette.types import Send
+
+from adapter.encoding.event_stream import CONTENT_TYPE, error_event
+from adapter.errors import APIError, stopping
+from adapter.generation.events import Event
+from adapter.generation.generation import Generation
+from adapter.request_context import RequestContext
+from adapter.routes.watched import WatchedResponse
+from adapter.triton.stream import StreamCancelled
+
+_STREAM_HEADERS = [
+    (b"content-type", CONTENT_TYPE),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # proxies such as nginx would collect the events otherwise
+]
+
+
+class StreamEncoder(Protocol):
+    """Events to server-sent events."""
+
+    def start(self) -> bytes: ...
+    def encode(self, item: Event) -> bytes: ...
+    def end(self) -> bytes: ...
+
+
+class Fold(Protocol):
+    """Collects events."""
+
+    def add(self, item: Event) -> None: ...
+
+
+class _GenerationResponse(WatchedResponse):
+    def __init__(self, generation: Generation, timeout: float) -> None:
+        super().__init__(timeout)
+        self._generation = generation
+
+    def abandon(self) -> None:
+        self._generation.cancel()
+
+    def _note(self, context: RequestContext) -> None:
+        record = self._generation.record
+        context.fields["prompt_tokens"] = record.prompt_tokens
+        context.fields["completion_tokens"] = record.completion_tokens
+
+
+class StreamedGeneration(_GenerationResponse):
+    """Sends events as they come. Until the first one a failure is an ordinary error answer with its status."""
+
+    def __init__(self, generation: Generation, encoder: StreamEncoder, timeout: float) -> None:
+        super().__init__(generation, timeout)
+        self._encoder = encoder
+
+    async def run(self, send: Send, context: RequestContext) -> None:
+        encode = self._encoder.encode
+        events = self._generation.events()
+        try:
+            async with contextlib.aclosing(events):
+                first = await anext(events)
+                await send({"type": "http.response.start", "status": 200, "headers": [*_STREAM_HEADERS]})
+                # What has arrived together is written together: one system call, as many events as before.
+                chunks = [self._encoder.start(), encode(first)]
+                try:
+                    if not self._generation.waiting:
+                        await send({"type": "http.response.body", "body": b"".join(chunks), "more_body": True})
+                        chunks.clear()
+                    async for item in events:
+                        chunks.append(encode(item))
+                        if not self._generation.waiting:
+                            await send({"type": "http.response.body", "body": b"".join(chunks), "more_body": True})
+                            chunks.clear()
+                    chunks.append(self._encoder.end())
+                except APIError as error:
+                    chunks.append(self._failed(error, context))
+                except asyncio.CancelledError:
+                    if context.abandoned:
+                        raise
+                    chunks.append(self._failed(stopping(), context))
+                await send({"type": "http.response.body", "body": b"".join(chunks)})
+        except StreamCancelled:
+            pass  # nobody is left to tell
+        finally:
+            self._note(context)
+
+    def _failed(self, error: APIError, context: RequestContext) -> bytes:
+        context.error_code = error.code or error.type
+        return error_event(error)
+
+
+class FoldedGeneration(_GenerationResponse):
+    """Sends one JSON object, made of the events that would have been streamed.
+
+    Args:
+        body: called when the fold is complete; the JSON object.
+    """
+
+    def __init__(self, generation: Generation, fold: Fold, body: Callable[[], bytes], timeout: float) -> None:
+        super().__init__(generation, timeout)
+        self._fold = fold
+        self._body = body
+
+    async def run(self, send: Send, context: RequestContext) -> None:
+        try:
+            async with contextlib.aclosing(self._generation.events()) as events:
+                async for item in events:
+                    self._fold.add(item)
+            body = self._body()
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+        except StreamCancelled:
+            pass
+        finally:
+            self._note(context)

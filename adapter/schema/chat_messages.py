@@ -1,0 +1,138 @@
+"""The messages of a chat completion request."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from adapter.errors import invalid_request
+from adapter.schema.body import RequestModel
+from adapter.schema.violations import wrong_type
+
+
+class TextPart(RequestModel):
+    type: Literal["text"]
+    text: str
+
+
+class RefusalPart(RequestModel):
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ImagePart(RequestModel):
+    type: Literal["image_url"]
+    image_url: dict[str, Any]
+
+
+class AudioPart(RequestModel):
+    type: Literal["input_audio"]
+    input_audio: dict[str, Any]
+
+
+class FilePart(RequestModel):
+    type: Literal["file"]
+    file: dict[str, Any]
+
+
+ContentPart = Annotated[TextPart | RefusalPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
+Content = str | Annotated[list[ContentPart], Field(min_length=1, fail_fast=True)]
+
+
+class FunctionCall(RequestModel):
+    name: str
+    arguments: str
+
+
+class ToolCall(RequestModel):
+    """A call that the assistant made earlier in the conversation."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class DeveloperMessage(RequestModel):
+    role: Literal["developer"]
+    content: Content
+    name: str | None = None
+
+
+class SystemMessage(RequestModel):
+    role: Literal["system"]
+    content: Content
+    name: str | None = None
+
+
+class UserMessage(RequestModel):
+    role: Literal["user"]
+    content: Content
+    name: str | None = None
+
+
+class AssistantMessage(RequestModel):
+    """Fields that an answer of this API has are taken back in the form it gave them."""
+
+    role: Literal["assistant"]
+    content: Content | None = None
+    refusal: str | None = None
+    name: str | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    audio: None = None
+    function_call: None = None
+
+
+class ToolMessage(RequestModel):
+    role: Literal["tool"]
+    content: Content
+    tool_call_id: str
+
+
+Message = Annotated[
+    DeveloperMessage | SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
+]
+
+
+def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
+    """The messages as chat templates take them: content as one string, `developer` as the `system` that they know.
+
+    Raises:
+        APIError: 400, a part is not text.
+    """
+    return [_template_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+
+
+def _template_message(message: Message, where: str) -> dict[str, Any]:
+    role = "system" if isinstance(message, DeveloperMessage) else message.role
+    rendered: dict[str, Any] = {"role": role, "content": _text(message.content, where)}
+    if isinstance(message, AssistantMessage):
+        if not message.content and message.refusal:
+            rendered["content"] = message.refusal
+        if message.tool_calls:
+            rendered["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+        elif message.content is None and message.refusal is None:
+            raise wrong_type(f"{where}.content", "one of a string or array", None)
+    if isinstance(message, ToolMessage):
+        rendered["tool_call_id"] = message.tool_call_id
+    elif message.name is not None:
+        rendered["name"] = message.name
+    return rendered
+
+
+def _text(content: str | list[ContentPart] | None, where: str) -> str:
+    """Parts become lines: they are separate pieces of text, and none may grow together with the next."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    pieces = []
+    for index, part in enumerate(content):
+        if isinstance(part, TextPart):
+            pieces.append(part.text)
+        elif isinstance(part, RefusalPart):
+            pieces.append(part.refusal)
+        else:
+            place = f"{where}.content[{index}]"
+            message = f"Invalid '{place}': this model takes text only, not parts of type '{part.type}'."
+            raise invalid_request(message, place, "unsupported_content_type")
+    return "\n".join(pieces)

@@ -1,0 +1,94 @@
+"""Runs the application with uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from adapter.app import create_app
+from adapter.security.exposure import check_exposure
+from adapter.security.keys import KeyRing
+from adapter.settings import Settings
+from adapter.telemetry import logs
+
+_BACKLOG = 1024
+_KEEP_ALIVE = 75  # seconds; longer than the usual load balancer's, so that it is the one to close
+
+
+def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None) -> None:
+    """Serves until SIGINT or SIGTERM, then lets open answers finish and returns. A second SIGINT ends those too.
+
+    Args:
+        on_ready: called once with the base URL, such as `http://127.0.0.1:8000/v1`, when the socket listens and the
+            models have been read from Triton.
+
+    Raises:
+        ExposureError: no key on an address that others can reach.
+        KeysFileError: the keys file cannot be used.
+        SystemExit: the address cannot be listened on.
+    """
+    keys = KeyRing.load(settings)
+    check_exposure(settings, keys)
+    logs.configure(settings.log_level, settings.log_format)
+    app = create_app(settings, keys)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=round(settings.shutdown_timeout),
+    )
+    _Server(config, app, on_ready).run()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which after a signal returns to its caller instead of raising the signal again."""
+
+    def __init__(self, config: uvicorn.Config, app: Any, on_ready: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._on_ready = on_ready
+        self._announcing: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announcing = asyncio.get_running_loop().create_task(self._announce())
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        if self._announcing is not None:
+            self._announcing.cancel()
+        await super().shutdown(sockets)
+
+    async def _announce(self) -> None:
+        await self._app.state.services.registry.seen.wait()
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        # The wildcard addresses are no place to connect to; this machine answers for them.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        earlier = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)

@@ -1,0 +1,23 @@
+"""What the routes work with: made once per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from adapter.settings import Settings
+from adapter.triton.channel import TritonChannel
+from adapter.triton.registry import ModelRegistry
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    channel: TritonChannel
+    registry: ModelRegistry
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services

@@ -1,0 +1,58 @@
+"""What the adapter can be told: environment variables `TRITONGATE_*`, or arguments of `tritongate serve`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_A_DAY = 86_400.0  # a gRPC timeout has at most eight digits, here of milliseconds
+
+
+class StreamUsage(str, Enum):
+    """What a streamed chat completion says of usage when the request has no `stream_options`."""
+
+    CONTINUOUS = "continuous"  # every chunk carries the running usage (the reference service)
+    FINAL = "final"  # one last chunk with empty `choices` (as `include_usage: true`)
+    NONE = "none"  # none
+
+
+class Settings(BaseSettings):
+    """The adapter's settings; every field is an environment variable `TRITONGATE_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="TRITONGATE_", extra="ignore")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    triton_url: str = Field(
+        default="grpc://127.0.0.1:8001",
+        pattern=r"^grpcs?://\S+:[0-9]{1,5}$",
+        description="grpc://host:port or grpcs://host:port",
+    )
+    triton_authorities: Path | None = Field(
+        default=None, description="certificates (PEM) to trust for grpcs://; unset: the system's"
+    )
+    api_keys: str = Field(default="", description="comma-separated bearer keys")
+    api_keys_file: Path | None = Field(default=None, description="file of hashed bearer keys, one a line")
+    tokenizers: Path | None = Field(
+        default=None, description="folder with a tokenizer folder per model, for a Triton that does not hand them out"
+    )
+    cache_dir: Path | None = Field(default=None, description="where downloaded tokenizers are kept")
+    max_body_bytes: int = Field(default=64 << 20, gt=0, description="largest request body, in bytes")
+    max_concurrent_requests: int = Field(default=512, gt=0, description="requests in flight; more get 503")
+    request_timeout: float = Field(default=600.0, gt=0, le=_A_DAY, description="longest generation, in seconds")
+    shutdown_timeout: float = Field(
+        default=10.0, gt=0, le=_A_DAY, description="seconds that open answers have at a stop"
+    )
+    discovery_interval: float = Field(
+        default=5.0, gt=0, le=_A_DAY, description="seconds between two looks at Triton's models"
+    )
+    stream_usage: StreamUsage = Field(
+        default=StreamUsage.CONTINUOUS, description="streaming usage without stream_options"
+    )
+    log_level: str = Field(
+        default="info", pattern="^(?i:debug|info|warning|error)$", description="debug, info, warning or error"
+    )
+    log_format: str = Field(default="json", pattern="^(json|text)$", description="json or text")

@@ -1,0 +1,1 @@
+"""Triton's side: the gRPC channel, the tensor contract, and which models there are."""

@@ -1,0 +1,190 @@
+"""One gRPC call on an HTTP/2 stream: a request goes out, messages come in, a status ends it.
+
+Format: "gRPC over HTTP/2" of the gRPC project: each message has a prefix of one byte (compressed or not) and its length
+in four; the status comes in trailers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import deque
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import grpc
+
+from adapter.triton import frames
+
+if TYPE_CHECKING:
+    from adapter.triton.connection import Connection
+
+# Bytes that may arrive on a call before they are read: a token is some 100 to 200, so this is a thousand of them.
+RECEIVE_WINDOW = 256 << 10
+LARGEST_MESSAGE = 256 << 20
+_PREFIX = 5
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class CallFailed(Exception):
+    """The call ended with another status than OK. `code` is gRPC's, `details` the peer's words."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(f"{code.name}: {details}")
+        self.code = code
+        self.details = details
+
+
+class Call:
+    """Made by `Connection.open`. Everything happens on the event loop of the connection."""
+
+    __slots__ = (
+        "_connection",
+        "_credit",
+        "_failure",
+        "_messages",
+        "_partial",
+        "_room",
+        "_sent",
+        "_timer",
+        "_waiter",
+        "ended",
+        "id",
+        "send_window",
+    )
+
+    def __init__(self, connection: Connection, stream_id: int, send_window: int, timeout: float) -> None:
+        self.id = stream_id
+        self.send_window = send_window
+        self.ended = False
+        self._connection = connection
+        self._messages: deque[bytes] = deque()
+        self._partial = b""  # of a message that has not arrived in full
+        self._credit = 0  # bytes that were read and may arrive anew; negative: allowed ahead of their being read
+        self._sent = False
+        self._failure: CallFailed | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._timer = connection.loop.call_later(timeout, self._expire)
+
+    async def send(self, message: bytes) -> None:
+        """Sends the one request and half-closes. Waits while the peer's flow control windows are full."""
+        data = struct.pack(">BI", 0, len(message)) + message
+        position = 0
+        while not self.ended:
+            size = self._connection.sendable(self, len(data) - position)
+            if size:
+                last = position + size == len(data)
+                self._connection.write_data(self, data[position : position + size], last)
+                if last:
+                    self._sent = True
+                    return
+                position += size
+            else:
+                self._room = self._connection.loop.create_future()
+                await self._room
+
+    async def read(self) -> bytes | None:
+        """The next message; None after the last. Does not give way to other tasks while messages are waiting.
+
+        Raises:
+            CallFailed: the call ended with an error; messages that came before it have been handed out.
+        """
+        messages = self._messages
+        while not messages:
+            if self.ended:
+                if self._failure is not None:
+                    raise self._failure
+                return None
+            self._waiter = self._connection.loop.create_future()
+            await self._waiter
+        message = messages.popleft()
+        self._credit += len(message) + _PREFIX
+        if self._credit >= RECEIVE_WINDOW // 2 and not self.ended:
+            self._connection.write(frames.window_update(self.id, self._credit))
+            self._credit = 0
+        return message
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the next `read` finds a message that is there already."""
+        return bool(self._messages)
+
+    def cancel(self) -> None:
+        """Ends the call at once; harmless when it has ended."""
+        if not self.ended:
+            self._connection.reset(self)
+            self.end(CallFailed(grpc.StatusCode.CANCELLED, "cancelled here"))
+
+    def feed(self, data: bytes) -> None:
+        """The content of a DATA frame."""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        position = 0
+        size = len(data)
+        while size - position >= _PREFIX:
+            end = position + _PREFIX + int.from_bytes(data[position + 1 : position + _PREFIX], "big")
+            if end > size:
+                break
+            if data[position]:
+                self._break_off(grpc.StatusCode.INTERNAL, "a compressed message, which was not asked for")
+                return
+            self._messages.append(data[position + _PREFIX : end])
+            position = end
+        if position < size:
+            self._keep_partial(data[position:])
+        if self._messages:
+            self._wake()
+
+    def finish(self, trailers: dict[str, str]) -> None:
+        """The peer has ended the call; its status is in the trailers."""
+        if not self._sent:  # it did not want to hear all of the request
+            self._connection.reset(self)
+        status = trailers.get("grpc-status", "")
+        if status == "0" and not self._partial:
+            self.end(None)
+        elif status.isdigit():
+            code = _CODES.get(int(status), grpc.StatusCode.UNKNOWN)
+            self.end(CallFailed(code, unquote(trailers.get("grpc-message", ""))))
+        else:
+            self.end(CallFailed(grpc.StatusCode.UNAVAILABLE, f"no gRPC status (HTTP {trailers.get(':status', '?')})"))
+
+    def end(self, failure: CallFailed | None) -> None:
+        """Nothing more will come."""
+        if self.ended:
+            return
+        self.ended = True
+        self._failure = failure
+        self._timer.cancel()
+        self._connection.forget(self)
+        self._wake()
+        self.wake_sender()
+
+    def wake_sender(self) -> None:
+        """The windows have changed."""
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def _keep_partial(self, data: bytes) -> None:
+        self._partial = data
+        if len(data) < _PREFIX:
+            return
+        length = int.from_bytes(data[1:_PREFIX], "big")
+        if length > LARGEST_MESSAGE:
+            self._break_off(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of {length} bytes")
+        elif length > RECEIVE_WINDOW // 2 and self._credit > -length:
+            # It would never fit into the window as it is: what is still to come of it is allowed at once.
+            self._connection.write(frames.window_update(self.id, length))
+            self._credit -= length
+
+    def _break_off(self, code: grpc.StatusCode, details: str) -> None:
+        self._connection.reset(self)
+        self.end(CallFailed(code, details))
+
+    def _expire(self) -> None:
+        self._break_off(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,135 @@
+"""The way to Triton, and its errors in OpenAI's form.
+
+Messages are those of the KServe v2 protocol as `tritonclient` ships them. Questions with one answer go through gRPC's
+own client; generations, whose tokens arrive one message each, through `Endpoint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from tritonclient.grpc import service_pb2 as pb
+
+from adapter.errors import APIError, internal, invalid_request, not_found, overloaded, unavailable
+from adapter.triton.endpoint import Endpoint
+from adapter.triton.tls import channel_credentials, client_context
+
+_SERVICE = "/inference.GRPCInferenceService/"
+_LARGEST_MESSAGE = 512 << 20  # bytes; tokenizers and large batches of vectors are what comes near it
+_OPTIONS = [
+    ("grpc.max_send_message_length", _LARGEST_MESSAGE),
+    ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
+    # A Triton that comes back is found again within two seconds.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+]
+_LONGEST_DETAIL = 500  # characters of Triton's own words that reach a client
+
+
+class TritonChannel:
+    """Calls to one Triton. `streams` opens the bidirectional `ModelStreamInfer`.
+
+    Args:
+        url: `grpc://host:port`, or `grpcs://host:port` for TLS.
+        authorities: certificates (PEM) that TLS trusts; None: the system's.
+
+    Raises:
+        ValueError: the URL has another scheme, or no port.
+        OSError: `authorities` cannot be used.
+    """
+
+    def __init__(self, url: str, authorities: Path | None = None) -> None:
+        scheme, _, target = url.partition("://")
+        host, _, port = target.rpartition(":")
+        if scheme not in ("grpc", "grpcs") or not host or not port.isdigit():
+            raise ValueError(f"{url!r} is not of the form grpc://host:port or grpcs://host:port")
+        self.url = url
+        secure = scheme == "grpcs"
+        if secure:
+            self._channel = grpc.aio.secure_channel(target, channel_credentials(authorities), options=_OPTIONS)
+        else:
+            self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+        self._unary: dict[str, Callable[..., Any]] = {}
+        self.streams = Endpoint(
+            host.strip("[]"),
+            int(port),
+            tls=client_context(authorities) if secure else None,
+            path=_SERVICE + "ModelStreamInfer",
+        )
+
+    async def close(self) -> None:
+        await self.streams.close()
+        await self._channel.close()
+
+    async def repository_index(self, timeout: float) -> pb.RepositoryIndexResponse:
+        """Every model that is ready."""
+        request = pb.RepositoryIndexRequest(ready=True)
+        return await self._call("RepositoryIndex", request, pb.RepositoryIndexResponse, timeout)
+
+    async def model_config(self, name: str, timeout: float) -> pb.ModelConfigResponse:
+        request = pb.ModelConfigRequest(name=name)
+        return await self._call("ModelConfig", request, pb.ModelConfigResponse, timeout)
+
+    async def infer(self, request: pb.ModelInferRequest, timeout: float) -> pb.ModelInferResponse:
+        """One request, one response: for models that are not decoupled.
+
+        Raises:
+            APIError: what Triton says, in OpenAI's form.
+        """
+        try:
+            return await self._call("ModelInfer", request, pb.ModelInferResponse, timeout)
+        except grpc.aio.AioRpcError as error:
+            raise from_triton(error.code(), error.details() or "") from error
+
+    async def _call(self, method: str, request: Any, response_type: Any, timeout: float) -> Any:
+        """Raises grpc.aio.AioRpcError."""
+        call = self._unary.get(method)
+        if call is None:
+            call = self._channel.unary_unary(
+                _SERVICE + method,
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=response_type.FromString,
+            )
+            self._unary[method] = call
+        return await call(request, timeout=timeout)
+
+
+def from_triton(code: grpc.StatusCode, details: str) -> APIError:
+    """The client's error for a failed call. Triton's words are kept, shortened; a traceback never gets through."""
+    words = _one_line(details)
+    # Triton has several codes for a model that is not there, but the same words.
+    if code is grpc.StatusCode.NOT_FOUND or details.startswith("Request for unknown model"):
+        return not_found(f"The model is no longer loaded: {words}", "model", "model_not_found")
+    if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE):
+        return invalid_request(f"The model refused the request: {words}")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return invalid_request(f"The model cannot do this: {words}")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return overloaded(f"Triton is at its limit: {words}")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        # Triton's words about a full queue are meant for the client; gRPC's about a lost connection name addresses.
+        if "queue" in details.lower():
+            return overloaded(f"Triton is busy: {words}")
+        lost = "connect" in details.lower() or "socket" in details.lower() or not details
+        return unavailable("Triton cannot be reached at the moment." if lost else f"Triton is not available: {words}")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return APIError(504, "The model took longer than this server allows.", type="server_error", code="timeout")
+    if code is grpc.StatusCode.CANCELLED:
+        return unavailable("Triton ended the request before it was complete.")
+    if code is grpc.StatusCode.INTERNAL:
+        return APIError(502, f"The model failed: {words}", type="server_error", code="model_error")
+    return internal(f"Triton answered with {code.name}.")
+
+
+def _one_line(details: str) -> str:
+    """What is fit to be shown: no traceback, no more than `_LONGEST_DETAIL` characters, on one line."""
+    # Python's form, and that of Triton's Python backend: the exception, then "At:" and the places in the model's files.
+    if "Traceback (most recent call last)" in details or "\nAt:\n" in details:
+        return "it raised an error, which Triton's log holds."
+    line = " ".join(details.split())
+    return line if len(line) <= _LONGEST_DETAIL else line[:_LONGEST_DETAIL] + "..."

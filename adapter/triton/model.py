@@ -1,0 +1,144 @@
+"""A model that Triton serves, as its configuration describes it.
+
+The keys of `parameters` and the names of the Triton models are described in docs/model_repository.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from tritonclient.grpc import model_config_pb2
+
+from tokentext import TextTokenizer
+
+_NUMBER = re.compile(r"[0-9]{1,16}\Z")
+_LARGEST = 2**31 - 1  # of a count or a token id: they travel as INT32
+_LARGEST_VOCABULARY = 1 << 24  # a request with `logit_bias` makes a tensor of this length
+
+
+class Kind(str, Enum):
+    """What a model is for."""
+
+    CHAT = "chat"
+    EMBEDDING = "embedding"
+
+
+class ModelConfigError(Exception):
+    """A configuration claims to describe a served model, but cannot be understood."""
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What the configuration of one Triton model says, before its tokenizer is there.
+
+    `inputs` and `outputs` are the names of the tensors it declares: they are its capabilities. `batched`: tensors carry
+    a leading batch dimension. `draws_seed`: the engine draws a seed for a request without one. `fingerprint` is
+    OpenAI's `system_fingerprint`.
+    """
+
+    id: str
+    kind: Kind
+    triton_name: str
+    owned_by: str
+    created: int
+    family: str
+    context_length: int
+    vocab_size: int
+    end_ids: tuple[int, ...]
+    draws_seed: bool
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+    batched: bool
+    max_batch_size: int
+    dimensions: int
+    matryoshka: bool
+    tokenizer_dir: str
+    tokenizer_sha256: str
+    tokenizer_model: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class ServedModel(ModelDescription):
+    """A described model whose tokenizer is loaded: ready for requests."""
+
+    tokenizer: TextTokenizer
+
+
+def describe(config: model_config_pb2.ModelConfig) -> ModelDescription | None:
+    """Reads a configuration; None when the model is not one to serve (it has no `served_model_id`).
+
+    Raises:
+        ModelConfigError: a key is missing or has a value that makes no sense.
+    """
+    parameters = {name: value.string_value for name, value in config.parameters.items()}
+    served_id = parameters.get("served_model_id")
+    if not served_id:
+        return None
+    reader = _Reader(config.name, parameters)
+    kind = reader.kind()
+    chat = kind is Kind.CHAT
+    return ModelDescription(
+        id=served_id,
+        kind=kind,
+        triton_name=config.name,
+        owned_by=parameters.get("served_owned_by") or "tritongate",
+        created=reader.integer("served_created", minimum=0, maximum=2**53, default=0),
+        family=parameters.get("family", ""),
+        context_length=reader.integer("context_length", minimum=1),
+        vocab_size=reader.integer("vocab_size", minimum=1, maximum=_LARGEST_VOCABULARY) if chat else 0,
+        end_ids=reader.integers("end_ids") if chat else (),
+        draws_seed=parameters.get("draws_seed", "").lower() == "true",
+        inputs=frozenset(tensor.name for tensor in config.input),
+        outputs=frozenset(tensor.name for tensor in config.output),
+        batched=config.max_batch_size > 0,
+        max_batch_size=max(1, config.max_batch_size),
+        dimensions=0 if chat else reader.integer("dimensions", minimum=1),
+        matryoshka=parameters.get("matryoshka", "").lower() == "true",
+        tokenizer_dir=parameters.get("tokenizer_dir", ""),
+        tokenizer_sha256=parameters.get("tokenizer_sha256", ""),
+        tokenizer_model=parameters.get("tokenizer_model", ""),
+        fingerprint=_fingerprint(config.name, parameters),
+    )
+
+
+def _fingerprint(name: str, parameters: Mapping[str, str]) -> str:
+    """Changes with the engine, its version and the weights; equal seeds give equal text only where it is equal."""
+    origin = "\n".join((name, parameters.get("engine", ""), parameters.get("weights_sha256", "")))
+    return "fp_" + hashlib.sha256(origin.encode()).hexdigest()[:10]
+
+
+class _Reader:
+    def __init__(self, model: str, parameters: Mapping[str, str]) -> None:
+        self._model = model
+        self._parameters = parameters
+
+    def kind(self) -> Kind:
+        value = self._parameters.get("served_kind", "")
+        try:
+            return Kind(value)
+        except ValueError:
+            raise self._error("served_kind", value, "one of " + ", ".join(kind.value for kind in Kind)) from None
+
+    def integer(self, key: str, *, minimum: int, maximum: int = _LARGEST, default: int | None = None) -> int:
+        value = self._parameters.get(key, "")
+        if not value and default is not None:
+            return default
+        if not _NUMBER.match(value) or not minimum <= int(value) <= maximum:
+            raise self._error(key, value, f"a whole number from {minimum} to {maximum}")
+        return int(value)
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        value = self._parameters.get(key, "")
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if not all(_NUMBER.match(part) and int(part) <= _LARGEST for part in parts):
+            raise self._error(key, value, "token ids, comma-separated")
+        return tuple(int(part) for part in parts)
+
+    def _error(self, key: str, value: str, wanted: str) -> ModelConfigError:
+        found = f"{value!r}" if value else "missing"
+        return ModelConfigError(f"Triton model {self._model}: parameter {key} is {found}, {wanted} is needed")

@@ -1,0 +1,157 @@
+"""One generation at an engine: a request goes out, steps with new tokens come in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tritonclient.grpc import service_pb2 as pb
+
+from adapter.triton.call import Call, CallFailed
+from adapter.triton.channel import TritonChannel, from_triton
+from adapter.triton.stream_errors import from_stream
+
+_END_TIMEOUT = 1.0  # seconds between an error and the end of its stream
+_decode = pb.ModelStreamInferResponse.FromString
+
+
+@dataclass(slots=True)
+class EngineStep:
+    """What one response of the engine holds.
+
+    ids: new tokens, at least one except in a step that only ends the stream.
+    log_probs: natural logarithms, one per token, if they were asked for.
+    top: per token, the alternatives as (id, log probability), if they were asked for.
+    finish_reason: as the engine names it, in its last step, if it names one.
+    cached_tokens: prompt tokens that the engine did not have to compute, if it says so.
+    """
+
+    ids: list[int]
+    log_probs: list[float] | None = None
+    top: list[list[tuple[int, float]]] | None = None
+    finish_reason: str | None = None
+    cached_tokens: int | None = None
+
+
+class StreamCancelled(Exception):
+    """The stream was cancelled by `EngineStream.cancel`."""
+
+
+class EngineStream:
+    """A bidirectional stream that carries one request. `cancel` ends it at once and frees the engine's slot.
+
+    Args:
+        timeout: seconds for the whole generation.
+        params: tensor -> the client's request field that it carries, for errors.
+    """
+
+    __slots__ = ("_call", "_cancelled", "_channel", "_params", "_request", "_timeout")
+
+    def __init__(
+        self, channel: TritonChannel, request: pb.ModelInferRequest, timeout: float, params: Mapping[str, str]
+    ) -> None:
+        self._params = params
+        self._channel = channel
+        self._request = request
+        self._timeout = timeout
+        self._call: Call | None = None
+        self._cancelled = False
+
+    async def read(self) -> EngineStep | None:
+        """The next step; None after the last. The first call sends the request.
+
+        Raises:
+            APIError: Triton refused the request, failed, or went away.
+            StreamCancelled: `cancel` was called.
+        """
+        if self._cancelled:
+            raise StreamCancelled
+        try:
+            # The request is half-closed: Triton ends the stream after the last response, and so says which one it was.
+            call = self._call or await self._open()
+            data = await call.read()
+        except CallFailed as failure:
+            if self._cancelled:
+                raise StreamCancelled from None
+            raise from_triton(failure.code, failure.details) from failure
+        if data is None:
+            return None
+        message = _decode(data)
+        if message.error_message:
+            await self._await_end(call)
+            raise from_stream(message.error_message, self._params)
+        return parse_step(message.infer_response)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the next step is there already."""
+        return self._call is not None and self._call.waiting
+
+    def cancel(self) -> None:
+        """Ends the stream at once; harmless when it has ended."""
+        self._cancelled = True
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _await_end(self, call: Call) -> None:
+        """Nothing follows an error but the end. A cancel now would find a request that Triton has already released."""
+
+        async def drain() -> None:
+            while await call.read() is not None:
+                pass
+
+        with contextlib.suppress(CallFailed, asyncio.TimeoutError):
+            await asyncio.wait_for(drain(), _END_TIMEOUT)
+
+    async def _open(self) -> Call:
+        self._call = await self._channel.streams.call(self._request.SerializeToString(), self._timeout)
+        if self._cancelled:  # while the request was being sent
+            self._call.cancel()
+        return self._call
+
+
+def parse_step(response: pb.ModelInferResponse) -> EngineStep:
+    """Reads the tensors of an engine's response (docs/model_repository.md); unknown ones are passed over."""
+    step = EngineStep([])
+    top_ids: list[int] = []
+    top_log_probs: list[float] = []
+    width = 0
+    raw = response.raw_output_contents
+    for index, output in enumerate(response.outputs):
+        name = output.name
+        data = raw[index]
+        if name == "output_ids":
+            if len(data) == 4:  # nearly every step of a stream: one token
+                token = int.from_bytes(data, "little", signed=True)
+                if token >= 0:
+                    step.ids.append(token)
+            else:  # -1 pads
+                step.ids = [token for token in _numbers("i", data) if token >= 0]
+        elif name == "output_log_probs":
+            step.log_probs = _numbers("f", data)
+        elif name == "finish_reason":
+            step.finish_reason = data[4:].decode() or None  # a 4-byte length comes first
+        elif name == "top_token_ids":
+            top_ids, width = _numbers("i", data), output.shape[-1]
+        elif name == "top_log_probs":
+            top_log_probs = _numbers("f", data)
+        elif name == "cached_tokens" and data:
+            step.cached_tokens = int.from_bytes(data[:4], "little", signed=True)
+    if width > 0:
+        pairs = list(zip(top_ids, top_log_probs, strict=True))
+        # -1 pads a position with fewer alternatives
+        rows = (pairs[start : start + width] for start in range(0, len(pairs), width))
+        step.top = [[pair for pair in row if pair[0] >= 0] for row in rows]
+    return step
+
+
+def _numbers(code: str, data: bytes) -> list[Any]:
+    values: array[Any] = array(code, data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tolist()

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Renders a deployable Triton repository: `python build/assemble.py --output DIR [MODEL_ID ...]`.
+
+Sources and template variables: `model_repository/README.md`. Names and parameters of the models:
+`docs/model_repository.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a script: the folder above holds the package
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
+from build.embedding_graph import GraphError
+from build.engine_settings import Setting
+from build.fetch import cache_folder, fetch
+from build.gguf_tokenizer import TokenizerError
+from build.hub import Hub
+from build.parts import Parts, PartsError, make_parts, tokenizer_files
+from build.render import RenderError, render_config
+from build.repository import ModelFolder, RepositoryError, publish
+from build.transfer import FetchError, Notify
+
+SOURCES = Path(__file__).resolve().parent.parent / "model_repository"
+
+# Everything that `prepare` may raise for a reason that a person can mend.
+BUILD_ERRORS = (CatalogError, FetchError, PartsError, TokenizerError, GraphError, RenderError, RepositoryError)
+
+
+def prepare(
+    ids: Sequence[str],
+    output: Path,
+    cache: Path,
+    notify: Notify = lambda line: None,
+    *,
+    catalog: Path = CATALOG,
+    copy: bool = False,
+    root: Path | None = None,
+    given: Path | None = None,
+) -> Path:
+    """Fetches, derives and assembles; a fraction of a second when everything is there.
+
+    Args:
+        ids: served ids; none: the catalog's defaults.
+        output: the repository. Models that were assembled there earlier and are not asked for now are removed.
+        cache: see `build/fetch.py`.
+        notify: called with a line of text about what takes time and what changed.
+        copy: weights and tokenizers are copied, not linked.
+        root: `output` as Triton will see it, when that is another path (a container's mount).
+        given: a folder to look for the files in first.
+    Returns: `output`, absolute.
+    Raises:
+        one of BUILD_ERRORS; the repository is as it was.
+    """
+    known = load_catalog(catalog)
+    entries = [known.get(model_id) for model_id in dict.fromkeys(ids)] or list(known.defaults())
+    root = root or output.absolute()
+    folders: list[ModelFolder] = []
+    hub = Hub()  # one for all: an unreachable one costs its time once
+    for entry in entries:
+        files = fetch(entry, cache, notify=notify, given=given, hub=hub)
+        folders += model_folders(entry, make_parts(entry, files, cache), root)
+    for line in publish(output, folders, copy=copy):
+        notify(line)
+    return output.absolute()
+
+
+def model_folders(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
+    """The Triton models of one entry.
+
+    Raises:
+        RenderError: a template is missing or wrong.
+    """
+    return _chat(entry, parts, root) if entry.kind == "chat" else _embedding(entry, parts, root)
+
+
+def _chat(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
+    assert parts.facts is not None
+    names = {role: f"{entry.name}_{role}" for role in ("preprocessing", "engine", "postprocessing")}
+    tokenizer_dir = root / names["preprocessing"] / "tokenizer"
+    variables: dict[str, Setting] = {
+        **entry.settings,
+        "tokenizer_dir": str(tokenizer_dir),
+        "context_length": entry.context_length,
+        "preprocessing": names["preprocessing"],
+        "engine_model": names["engine"],
+        "postprocessing": names["postprocessing"],
+        "vocab_size": parts.facts.vocab_size,
+        "end_ids": ",".join(map(str, parts.facts.end_ids)),
+        "end_id": parts.facts.end_ids[0],
+        "pad_id": parts.facts.pad_id,
+    }
+    engine_files: dict[str, bytes | Path] = {f"1/{name}": path for name, path in parts.weights.items()}
+    if parts.engine_dir is not None:
+        variables["engine_dir"] = str(root / names["engine"] / "engine")
+        engine_files = {f"engine/{path.name}": path for path in sorted(parts.engine_dir.iterdir()) if path.is_file()}
+    else:
+        variables["weights"] = str(root / names["engine"] / "1" / next(iter(parts.weights)))
+    parameters = {
+        **_parameters(entry, parts, tokenizer_dir, names["preprocessing"]),
+        "vocab_size": str(parts.facts.vocab_size),
+        "end_ids": str(variables["end_ids"]),
+        "tool_parser": entry.tool_parser,
+        "reasoning_parser": entry.reasoning_parser,
+    }
+    return [
+        _folder(entry.name, "ensemble", entry.engine, variables),
+        _folder(
+            names["preprocessing"], "preprocessing", entry.engine, variables, extra=_tokenizer_links(parts.tokenizer)
+        ),
+        _folder(names["engine"], entry.engine, entry.engine, variables, parameters, engine_files),
+        _folder(names["postprocessing"], "postprocessing", entry.engine, variables),
+    ]
+
+
+def _embedding(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
+    tokenizer, encoder = f"{entry.name}_tokenizer", f"{entry.name}_encoder"
+    tokenizer_dir = root / tokenizer / "tokenizer"
+    variables: dict[str, Setting] = {
+        **entry.settings,
+        "tokenizer_dir": str(tokenizer_dir),
+        "context_length": entry.context_length,
+        "tokenizer_model": tokenizer,
+        "encoder": encoder,
+        "dimensions": entry.dimensions,
+        "weights": str(root / encoder / "1" / next(iter(parts.weights))),
+    }
+    parameters = {
+        **_parameters(entry, parts, tokenizer_dir, tokenizer),
+        "dimensions": str(entry.dimensions),
+        "matryoshka": "true" if entry.matryoshka else "",
+    }
+    weights: dict[str, bytes | Path] = {f"1/{name}": path for name, path in parts.weights.items()}
+    return [
+        _folder(entry.name, "embedding", entry.engine, variables),
+        _folder(tokenizer, "embedding_tokenizer", entry.engine, variables, extra=_tokenizer_links(parts.tokenizer)),
+        _folder(encoder, "embedding_encoder", entry.engine, variables, parameters, weights),
+    ]
+
+
+def _parameters(entry: ModelEntry, parts: Parts, tokenizer_dir: Path, tokenizer_model: str) -> dict[str, str]:
+    """The parameters that every kind has."""
+    return {
+        "served_model_id": entry.id,
+        "served_kind": entry.kind,
+        "served_owned_by": entry.owned_by,
+        "served_created": str(entry.created),
+        "family": entry.family,
+        "context_length": str(entry.context_length),
+        "tokenizer_dir": str(tokenizer_dir),
+        "tokenizer_sha256": parts.tokenizer_sha256,
+        "tokenizer_model": tokenizer_model,
+        "engine": parts.engine,
+        "weights_sha256": parts.weights_sha256,
+    }
+
+
+def _tokenizer_links(folder: Path) -> dict[str, bytes | Path]:
+    return {f"tokenizer/{name}": path for name, path in tokenizer_files(folder).items()}
+
+
+def _folder(
+    name: str,
+    source: str,
+    engine: str,
+    variables: Mapping[str, Setting],
+    parameters: Mapping[str, str] | None = None,
+    extra: Mapping[str, bytes | Path] | None = None,
+) -> ModelFolder:
+    """One model from its source folder: the rendered configuration, the code, and `extra` files.
+
+    A template for the very engine, `config.ENGINE.pbtxt`, goes before the one for all.
+    """
+    folder = SOURCES / source
+    templates = [folder / f"config.{engine}.pbtxt", folder / "config.pbtxt"]
+    template = next((path for path in templates if path.is_file()), None)
+    if template is None:
+        raise RenderError(f"there is no {templates[-1]}")
+    config = render_config(template, {**variables, "name": name}, parameters or {})
+    files: dict[str, bytes | Path] = {"config.pbtxt": config.encode()}
+    files.update((str(path.relative_to(folder)), path.read_bytes()) for path in _code(folder))
+    return ModelFolder(name, {**files, **(extra or {})})
+
+
+def _code(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in (folder / "1").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="build/assemble.py", description="Renders a deployable Triton repository.")
+    parser.add_argument("models", nargs="*", metavar="MODEL_ID", help="ids of the catalog (none: the default models)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the repository to write")
+    parser.add_argument("--catalog", type=Path, default=CATALOG, help="another catalog file")
+    parser.add_argument("--copy", action="store_true", help="copy weights and tokenizers instead of linking them")
+    parser.add_argument("--root", type=Path, metavar="PATH", help="DIR as Triton will see it, if that is another path")
+    parser.add_argument("--from", dest="given", type=Path, metavar="DIR", help="look here first for the weights")
+    options = parser.parse_args(arguments)
+    try:
+        prepare(
+            options.models,
+            options.output,
+            cache_folder(),
+            lambda line: print(line, file=sys.stderr),
+            catalog=options.catalog,
+            copy=options.copy,
+            root=options.root,
+            given=options.given,
+        )
+    except (*BUILD_ERRORS, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(options.output.absolute())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

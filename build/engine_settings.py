@@ -1,0 +1,38 @@
+"""What can be set for each engine, in an entry's `[models.settings]`; every setting is a template variable."""
+
+from __future__ import annotations
+
+Setting = str | int | float | bool
+
+# engine -> setting -> default. The default's type is the setting's type.
+ENGINE_SETTINGS: dict[str, dict[str, Setting]] = {
+    "llama_cpp": {
+        "slots": 4,  # answers at the same time, each with the whole context_length
+        "threads": 0,  # 0: as many as the machine has cores
+        "batch_size": 128,  # prompt tokens computed in one step: other answers wait for it
+        "max_queue_size": 256,  # requests that wait for a slot; more are refused
+    },
+    "onnxruntime": {
+        "threads": 0,  # 0: as many as the machine has cores
+        "max_batch_size": 64,
+        "max_queue_size": 512,  # requests that wait; more are refused
+        "max_queue_delay_microseconds": 500,  # how long a batch waits for company
+    },
+    # Names and defaults as in TensorRT-LLM's docs/model_config.md; empty: unset.
+    "tensorrt_llm": {
+        "max_batch_size": 64,
+        "max_queue_size": 256,
+        "max_queue_delay_microseconds": 0,
+        "kv_cache_free_gpu_mem_fraction": 0.9,
+        "batch_scheduler_policy": "guaranteed_no_evict",
+        "enable_kv_cache_reuse": True,
+        "enable_chunked_context": False,
+        "logits_datatype": "TYPE_FP32",
+        "xgrammar_tokenizer_info_path": "",
+    },
+}
+
+ENGINES_OF_KIND: dict[str, tuple[str, ...]] = {
+    "chat": ("llama_cpp", "tensorrt_llm"),
+    "embedding": ("onnxruntime",),
+}

@@ -1,0 +1,200 @@
+"""What a catalog entry's models are made of on this machine: weights, tokenizer, and facts read from them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from build import embedding_graph, gguf_tokenizer, pretokenizers
+from build.catalog import ModelEntry
+from build.derived import derived
+from build.gguf_tokenizer import TokenizerFacts, write_tokenizer
+from build.transfer import sha256_of
+from tokentext.files import TOKENIZER_FILES, tokenizer_digest
+
+GGUF_BUILDERS = (Path(gguf_tokenizer.__file__), Path(pretokenizers.__file__))
+
+
+class PartsError(ValueError):
+    """A part of a model is missing or of no use; the message names entry and file."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that is needed to assemble one entry.
+
+    Args:
+        tokenizer: folder with tokenizer.json and its companions.
+        weights: files for the version folder of the engine or encoder, by name; the first one is what the engine opens.
+        engine_dir: a compiled engine, or None.
+        engine: name and version, for the `engine` parameter.
+        weights_sha256: what `system_fingerprint` is made of.
+        facts: of chat models.
+    """
+
+    tokenizer: Path
+    tokenizer_sha256: str
+    weights: Mapping[str, Path]
+    engine_dir: Path | None
+    engine: str
+    weights_sha256: str
+    facts: TokenizerFacts | None
+
+
+def make_parts(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
+    """Makes what is not in the cache yet.
+
+    Args:
+        files: the entry's fetched files, by name.
+    Raises:
+        PartsError, TokenizerError, GraphError: a file is not what the engine takes.
+    """
+    if entry.engine == "tensorrt_llm":
+        return _compiled(entry)
+    if entry.kind == "embedding":
+        return _embedding(entry, files, cache)
+    return _gguf(entry, files, cache)
+
+
+def _gguf(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
+    weights = files[entry.weights.name]
+
+    def make(folder: Path) -> None:
+        (folder / "tokenizer").mkdir()
+        facts = write_tokenizer(weights, folder / "tokenizer")
+        (folder / "facts.json").write_text(json.dumps(asdict(facts)))
+
+    made = derived(cache, "gguf-tokenizer", [entry.weights.sha256], GGUF_BUILDERS, make)
+    facts = json.loads((made / "facts.json").read_text())
+    _check_length(entry, facts["trained_length"])
+    own = entry.of_role("tokenizer")
+    tokenizer = _own_tokenizer(entry, files, cache) if own else made / "tokenizer"
+    return Parts(
+        tokenizer=tokenizer,
+        tokenizer_sha256=tokenizer_digest(tokenizer),
+        weights={"model.gguf": weights},
+        engine_dir=None,
+        engine=_with_version("llama_cpp", "xllamacpp"),
+        weights_sha256=entry.weights.sha256,
+        facts=TokenizerFacts(facts["vocab_size"], tuple(facts["end_ids"]), facts["pad_id"], facts["trained_length"]),
+    )
+
+
+def _embedding(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
+    weights, config = files[entry.weights.name], files["config.json"]
+
+    def make(folder: Path) -> None:
+        embedding_graph.write_graph(weights, config, folder)
+
+    digests = [file.sha256 for file in entry.files if file.role in ("weights", "config")]
+    graph = derived(cache, "embedding-graph", digests, [Path(embedding_graph.__file__)], make)
+    encoder = json.loads(config.read_text())
+    if encoder["hidden_size"] != entry.dimensions:
+        raise PartsError(
+            f"{entry.id}: dimensions: the catalog says {entry.dimensions}, config.json {encoder['hidden_size']}"
+        )
+    _check_length(entry, encoder["max_position_embeddings"])
+    tokenizer = _own_tokenizer(entry, files, cache)
+    return Parts(
+        tokenizer=tokenizer,
+        tokenizer_sha256=tokenizer_digest(tokenizer),
+        weights={path.name: path for path in sorted(graph.iterdir())},
+        engine_dir=None,
+        engine=_with_version("onnxruntime", "onnxruntime"),
+        weights_sha256=entry.weights.sha256,
+        facts=None,
+    )
+
+
+def _check_length(entry: ModelEntry, longest: int) -> None:
+    if longest and entry.context_length > longest:
+        raise PartsError(f"{entry.id}: context_length: {entry.context_length}; the model was made for {longest}")
+
+
+def _own_tokenizer(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Path:
+    """The entry's own tokenizer files in one folder.
+
+    Truncation and padding that a training script left in tokenizer.json are taken out: whoever reads the file would
+    cut and pad texts without a word.
+    """
+
+    def make(folder: Path) -> None:
+        for file in entry.of_role("tokenizer"):
+            if file.name == "tokenizer.json":
+                content = json.loads(files[file.name].read_text(encoding="utf-8"))
+                content.update(truncation=None, padding=None)
+                (folder / file.name).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+            else:
+                shutil.copyfile(files[file.name], folder / file.name)
+
+    digests = [f"{file.name}:{file.sha256}" for file in entry.of_role("tokenizer")]
+    return derived(cache, "tokenizer", digests, [Path(__file__)], make)
+
+
+def _compiled(entry: ModelEntry) -> Parts:
+    """A compiled TensorRT-LLM engine: its `config.json` holds `version` and `pretrained_config.vocab_size`."""
+    assert entry.engine_dir is not None and entry.tokenizer_dir is not None  # the catalog's reader sees to it
+    config = _read_json(entry, entry.engine_dir / "config.json")
+    vocab_size = config.get("pretrained_config", {}).get("vocab_size")
+    if not isinstance(vocab_size, int):
+        raise PartsError(f"{entry.id}: {entry.engine_dir / 'config.json'} has no pretrained_config.vocab_size")
+    if not (entry.tokenizer_dir / "tokenizer.json").is_file():
+        raise PartsError(f"{entry.id}: tokenizer_dir: there is no tokenizer.json in {entry.tokenizer_dir}")
+    end_ids, pad_id = _end_ids(entry, entry.tokenizer_dir)
+    version = config.get("version")
+    return Parts(
+        tokenizer=entry.tokenizer_dir,
+        tokenizer_sha256=tokenizer_digest(entry.tokenizer_dir),
+        weights={},
+        engine_dir=entry.engine_dir,
+        engine=f"tensorrt_llm {version}" if version else "tensorrt_llm",
+        weights_sha256=_folder_digest(entry.engine_dir),
+        facts=TokenizerFacts(vocab_size, end_ids, end_ids[0] if pad_id is None else pad_id),
+    )
+
+
+def _end_ids(entry: ModelEntry, folder: Path) -> tuple[tuple[int, ...], int | None]:
+    """End ids and padding id of a Hugging Face tokenizer folder's generation_config.json."""
+    path = folder / "generation_config.json"
+    config = _read_json(entry, path)
+    found = config.get("eos_token_id")
+    ids = found if isinstance(found, list) else [found]
+    if not ids or not all(isinstance(token_id, int) for token_id in ids):
+        raise PartsError(f"{entry.id}: {path} names no eos_token_id")
+    pad = config.get("pad_token_id")
+    return tuple(ids), pad if isinstance(pad, int) else None
+
+
+def _read_json(entry: ModelEntry, path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PartsError(f"{entry.id}: {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise PartsError(f"{entry.id}: {path}: an object is expected")
+    return content
+
+
+def _folder_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(path.name.encode() + b"\0" + bytes.fromhex(sha256_of(path)))
+    return digest.hexdigest()
+
+
+def _with_version(engine: str, distribution: str) -> str:
+    try:
+        return f"{engine} {importlib.metadata.version(distribution)}"
+    except importlib.metadata.PackageNotFoundError:  # assembled for another machine
+        return engine
+
+
+def tokenizer_files(folder: Path) -> dict[str, Path]:
+    """The tokenizer files that exist in a folder, by name."""
+    return {name: folder / name for name in TOKENIZER_FILES if (folder / name).is_file()}

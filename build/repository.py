@@ -1,0 +1,159 @@
+"""Writes model folders into a Triton repository that a running Triton may be reading.
+
+A folder is made complete beside the repository and then put into place by a rename, and only if it differs from what
+is there. `.tritongate.json` in the repository lists the folders that were made here: only those are ever replaced or
+removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MANIFEST = ".tritongate.json"
+
+
+class RepositoryError(Exception):
+    """The repository cannot be written; the message says why. What was there is still there."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """One Triton model.
+
+    Args:
+        files: path inside the folder -> content, or the file that is linked (or copied) there. The version folder `1`
+            exists in any case.
+    """
+
+    name: str
+    files: Mapping[str, bytes | Path] = field(default_factory=dict)
+
+
+def publish(output: Path, folders: Iterable[ModelFolder], *, copy: bool = False) -> list[str]:
+    """Makes `output` hold these folders, and none that was made here earlier.
+
+    Args:
+        output: the repository; made if it is not there. Not a mount point itself: folders are made beside it.
+        copy: linked files become copies, for a repository that is carried elsewhere.
+    Returns: what was done, a line for each folder that changed.
+    Raises:
+        RepositoryError: two folders of one name, a folder of that name that was not made here, or no room beside.
+    """
+    wanted: dict[str, ModelFolder] = {}
+    for folder in folders:
+        if folder.name in wanted:
+            raise RepositoryError(f"two models are named {folder.name}: give one of them another `name` in the catalog")
+        wanted[folder.name] = folder
+    output = output.absolute()
+    output.mkdir(parents=True, exist_ok=True)
+    with _locked(output):
+        made = _read_manifest(output)
+        for name in wanted:
+            if name not in made and (output / name).exists():
+                raise RepositoryError(f"{output / name} is there and was not made by build/assemble.py: move it away")
+        return _replace(output, wanted, made, copy)
+
+
+@contextlib.contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    with (output.parent / f".{output.name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(output: Path, wanted: Mapping[str, ModelFolder], made: set[str], copy: bool) -> list[str]:
+    changed = [name for name, folder in wanted.items() if not _matches(output / name, folder, copy)]
+    stale = sorted(name for name in made - wanted.keys() if (output / name).exists())
+    if not changed and not stale:
+        if made != wanted.keys():
+            _write_manifest(output, wanted)
+        return []
+    scratch = output.parent / f".{output.name}.new"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was broken off
+    try:
+        for name in changed:
+            _write(scratch / "new" / name, wanted[name], copy)
+        (scratch / "old").mkdir(parents=True, exist_ok=True)
+        # Before the first rename: after a crash, what lies in the repository is still known as made here.
+        _write_manifest(output, made | wanted.keys())
+        for name in [*changed, *stale]:
+            if (output / name).exists():
+                _move(output / name, scratch / "old" / name)
+            if name in wanted:
+                _move(scratch / "new" / name, output / name)
+        _write_manifest(output, wanted)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return [*(f"{name}: written" for name in changed), *(f"{name}: removed" for name in stale)]
+
+
+def _write(folder: Path, model: ModelFolder, copy: bool) -> None:
+    (folder / "1").mkdir(parents=True)
+    for relative, content in model.files.items():
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif copy:
+            shutil.copyfile(content, path)
+        else:
+            path.symlink_to(content.absolute())
+
+
+def _matches(folder: Path, model: ModelFolder, copy: bool) -> bool:
+    """Whether the folder is what would be written. Python's own caches do not count."""
+    if not (folder / "1").is_dir():
+        return False
+    present = {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if (path.is_symlink() or path.is_file()) and "__pycache__" not in path.parts
+    }
+    return present == set(model.files) and all(
+        _same(folder / relative, content, copy) for relative, content in model.files.items()
+    )
+
+
+def _same(path: Path, content: bytes | Path, copy: bool) -> bool:
+    if isinstance(content, bytes):
+        return not path.is_symlink() and path.read_bytes() == content
+    if not copy:
+        return path.is_symlink() and path.readlink() == content.absolute() and path.exists()
+    if path.is_symlink():
+        return False
+    # Copies keep no trace of where they came from; a new version of weights has another time or another size.
+    return path.stat().st_size == content.stat().st_size and path.stat().st_mtime >= content.stat().st_mtime
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise RepositoryError(
+                f"{source.parent} and {target.parent} are on different disks: choose a folder inside the mount"
+            ) from error
+        raise
+
+
+def _read_manifest(output: Path) -> set[str]:
+    try:
+        names = json.loads((output / MANIFEST).read_text())["models"]
+        return {name for name in names if isinstance(name, str) and name and "/" not in name and name != ".."}
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RepositoryError(f"{output / MANIFEST} cannot be read: {error}") from error
+
+
+def _write_manifest(output: Path, names: Iterable[str]) -> None:
+    partial = output / f"{MANIFEST}.new"
+    partial.write_text(json.dumps({"models": sorted(names)}, indent=1) + "\n")
+    partial.replace(output / MANIFEST)

@@ -1,0 +1,29 @@
+"""The `tritongate` command line."""
+
+from __future__ import annotations
+
+import typer
+
+from launcher.commands import doctor, keys, models, serve
+
+app = typer.Typer(
+    name="tritongate",
+    help="The OpenAI API in front of NVIDIA Triton Inference Server.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (serve, models, doctor):
+    app.add_typer(command.app)
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """Entry point: runs the command that the arguments name, and exits with its code."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

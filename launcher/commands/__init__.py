@@ -1,0 +1,1 @@
+"""The commands of `tritongate`, a file each."""

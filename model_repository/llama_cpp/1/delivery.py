@@ -1,0 +1,133 @@
+"""Answers on their way back through Triton: tokens become response tensors, sent by a thread of their own.
+
+The engine computes the next tokens meanwhile. Tokens that arrive while a response is being sent share the next one.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from .generation import CANCELLED, Generation, Token
+from .reply import Reply
+
+CONTEXT_TOKENS = 8
+
+
+class Delivery:
+    """Sends what the engine produces (the engine's `Receiver`)."""
+
+    def __init__(self) -> None:
+        self._ready: queue.SimpleQueue[Generation | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread after everything queued has been sent."""
+        self._ready.put(None)
+        self._thread.join()
+
+    def token(self, generation: Generation, token: Token) -> None:
+        reply: Reply = generation.reply
+        with self._lock:
+            reply.pending.append(token)
+            if reply.queued or not generation.request.streaming:
+                return
+            reply.queued = True
+        self._ready.put(generation)
+
+    def finish(self, generation: Generation, reason: str) -> None:
+        self._end(generation, reason, None)
+
+    def fail(self, generation: Generation, message: str, internal: bool) -> None:
+        code = pb_utils.TritonError.INTERNAL if internal else pb_utils.TritonError.INVALID_ARG
+        if internal:
+            pb_utils.Logger.log_error(message)
+        self._end(generation, None, pb_utils.TritonError(message, code))
+
+    def _end(self, generation: Generation, reason: str | None, error: Any) -> None:
+        reply: Reply = generation.reply
+        with self._lock:
+            reply.reason, reply.error = reason, error
+            if reply.queued:
+                return
+            reply.queued = True
+        self._ready.put(generation)
+
+    def _run(self) -> None:
+        while (generation := self._ready.get()) is not None:
+            try:
+                self._send(generation)
+            except Exception as error:  # one lost client must not end the thread for all
+                pb_utils.Logger.log_error(f"a response could not be sent: {error}")
+
+    def _send(self, generation: Generation) -> None:
+        reply: Reply = generation.reply
+        with self._lock:
+            tokens, reply.pending = reply.pending, []
+            reply.queued = False
+            reason, error = reply.reason, reply.error
+        if error is not None:
+            reply.send_last(error=error)
+        elif reason == CANCELLED and reply.cancelled():
+            reply.send_last()  # nobody reads it
+        elif reason is not None:
+            reply.send_last(response_tensors(generation, tokens, reason))
+        elif tokens:
+            reply.send(response_tensors(generation, tokens, None))
+
+
+def response_tensors(generation: Generation, tokens: list[Token], reason: str | None) -> list[Any]:
+    """The output tensors of one response, each with the leading batch dimension of 1.
+
+    Args:
+        tokens: of the answer, those not yet delivered.
+        reason: why the answer ended, in the last response.
+    """
+    request, reply = generation.request, generation.reply
+    wanted = reply.outputs
+    ids = [token.id for token in tokens]
+    echo = not request.streaming and not request.exclude_input
+    shown = [*request.prompt.tolist(), *ids] if echo else ids
+    tensors = [
+        pb_utils.Tensor("output_ids", np.array([[shown]], dtype=np.int32)),
+        pb_utils.Tensor("sequence_length", np.array([[len(shown)]], dtype=np.int32)),
+    ]
+
+    def add(name: str, value: Any, dtype: Any) -> None:
+        if name in wanted:
+            tensors.append(pb_utils.Tensor(name, np.array(value, dtype=dtype)))
+
+    if request.log_probs:
+        log_probs = [token.log_prob for token in tokens]
+        reply.total_log_prob += sum(log_probs)
+        add("output_log_probs", [[log_probs]], np.float32)
+        add("cum_log_probs", [[reply.total_log_prob]], np.float32)
+    if request.alternatives:
+        alternatives = [token.alternatives for token in tokens if token.alternatives is not None]
+        shape = (1, len(alternatives), request.alternatives)
+        add("top_token_ids", np.array([pair[0] for pair in alternatives]).reshape(shape), np.int32)
+        add("top_log_probs", np.array([pair[1] for pair in alternatives]).reshape(shape), np.float32)
+    if request.return_num_input_tokens:
+        add("num_input_tokens", [[len(request.prompt)]], np.int32)
+    if request.return_num_output_tokens:
+        add("num_output_tokens", [[len(shown)]], np.int32)
+    if "context_ids" in wanted:
+        context = generation.answer[max(0, reply.delivered - CONTEXT_TOKENS) : reply.delivered]
+        if len(context) < CONTEXT_TOKENS and not echo:
+            context = [*request.prompt[len(context) - CONTEXT_TOKENS :].tolist(), *context]
+        add("context_ids", [context], np.int32)
+    if not reply.responded:
+        reply.responded = True
+        add("cached_tokens", [[generation.cached_tokens]], np.int32)
+    if reason is not None:
+        add("finish_reason", [[reason.encode()]], np.object_)
+    reply.delivered += len(tokens)
+    return tensors

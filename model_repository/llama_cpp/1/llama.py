@@ -1,0 +1,369 @@
+"""llama.cpp's C API, as the wheel `xllamacpp` carries it.
+
+The wheel's extension module exports the functions of `llama.h`, so `ctypes` reaches them without a compiler. Its own
+`Server` class cannot serve this model: in a stream it drops the ids of tokens that end inside a UTF-8 character.
+
+Parameter structs are taken from llama.cpp's `*_default_params` as they are, with room to spare behind the fields
+named here, and are checked against the documented defaults: another build that moved a field is refused at load
+instead of being fed garbage.
+
+Source of names, layouts and return codes: `include/llama.h` of llama.cpp.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_ROOM = 256  # bytes behind the named fields; passed by value, the callee reads only its own part
+ABORTED = 2  # llama_decode: the abort callback said so; nothing of the batch stays in the KV cache
+_LOG_ERROR = 4
+_ATTR_UNKNOWN, _ATTR_CONTROL = 1 << 0, 1 << 3
+_LOGGER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+class LlamaError(Exception):
+    """llama.cpp refused or failed; the message holds what it logged."""
+
+
+class _ModelParams(ctypes.Structure):
+    _fields_ = [
+        ("devices", ctypes.c_void_p),
+        ("tensor_buft_overrides", ctypes.c_void_p),
+        ("n_gpu_layers", ctypes.c_int32),
+        ("split_mode", ctypes.c_int32),
+        ("room", ctypes.c_uint8 * _ROOM),
+    ]
+
+
+class _ContextParams(ctypes.Structure):
+    _fields_ = [
+        ("n_ctx", ctypes.c_uint32),
+        ("n_batch", ctypes.c_uint32),
+        ("n_ubatch", ctypes.c_uint32),
+        ("n_seq_max", ctypes.c_uint32),
+        ("n_rs_seq", ctypes.c_uint32),
+        ("n_outputs_max", ctypes.c_uint32),
+        ("n_outputs_max_per_seq", ctypes.c_uint32),
+        ("n_threads", ctypes.c_int32),
+        ("n_threads_batch", ctypes.c_int32),
+        ("ctx_type", ctypes.c_int32),
+        ("rope_scaling_type", ctypes.c_int32),
+        ("pooling_type", ctypes.c_int32),
+        ("room", ctypes.c_uint8 * _ROOM),
+    ]
+
+
+class _Batch(ctypes.Structure):
+    _fields_ = [
+        ("n_tokens", ctypes.c_int32),
+        ("token", ctypes.c_void_p),
+        ("embd", ctypes.c_void_p),
+        ("pos", ctypes.c_void_p),
+        ("n_seq_id", ctypes.c_void_p),
+        ("seq_id", ctypes.c_void_p),
+        ("logits", ctypes.c_void_p),
+    ]
+
+
+_CONTEXT_DEFAULTS = {
+    "n_ctx": 512,
+    "n_batch": 2048,
+    "n_ubatch": 512,
+    "n_seq_max": 1,
+    "n_rs_seq": 0,
+    "n_outputs_max": 0,
+    "n_outputs_max_per_seq": 1,
+    "n_threads": 4,
+    "n_threads_batch": 4,
+    "ctx_type": 0,
+    "rope_scaling_type": -1,
+    "pooling_type": -1,
+}
+
+_POINTER, _INT = ctypes.c_void_p, ctypes.c_int32
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "llama_backend_init": (None, []),
+    "llama_log_set": (None, [_LOGGER, _POINTER]),
+    "llama_model_default_params": (_ModelParams, []),
+    "llama_context_default_params": (_ContextParams, []),
+    "llama_model_load_from_file": (_POINTER, [ctypes.c_char_p, _ModelParams]),
+    "llama_model_free": (None, [_POINTER]),
+    "llama_model_get_vocab": (_POINTER, [_POINTER]),
+    "llama_model_n_ctx_train": (_INT, [_POINTER]),
+    "llama_model_has_encoder": (ctypes.c_bool, [_POINTER]),
+    "llama_init_from_model": (_POINTER, [_POINTER, _ContextParams]),
+    "llama_free": (None, [_POINTER]),
+    "llama_n_ctx_seq": (ctypes.c_uint32, [_POINTER]),
+    "llama_get_memory": (_POINTER, [_POINTER]),
+    "llama_memory_seq_rm": (ctypes.c_bool, [_POINTER, _INT, _INT, _INT]),
+    "llama_set_abort_callback": (None, [_POINTER, _POINTER, _POINTER]),
+    "llama_set_n_threads": (None, [_POINTER, _INT, _INT]),
+    "llama_decode": (_INT, [_POINTER, _Batch]),
+    "llama_get_logits_ith": (_POINTER, [_POINTER, _INT]),
+    "llama_vocab_n_tokens": (_INT, [_POINTER]),
+    "llama_vocab_is_eog": (ctypes.c_bool, [_POINTER, _INT]),
+    "llama_vocab_eos": (_INT, [_POINTER]),
+    "llama_vocab_get_attr": (_INT, [_POINTER, _INT]),
+    "llama_token_to_piece": (_INT, [_POINTER, _INT, ctypes.c_char_p, _INT, _INT, ctypes.c_bool]),
+}
+
+
+class _Library:
+    """The functions of `llama.h` with their signatures, and what llama.cpp last complained about."""
+
+    def __init__(self) -> None:
+        spec = importlib.util.find_spec("xllamacpp")
+        if spec is None or not spec.submodule_search_locations:
+            raise LlamaError("the package xllamacpp is not installed: pip install 'tritongate[cpu]'")
+        folder = Path(spec.submodule_search_locations[0])
+        found = sorted(folder.glob("xllamacpp*.so"))
+        if not found:
+            raise LlamaError(f"no extension module in {folder}")
+        # OpenMP's threads spin at every barrier for milliseconds, which starves whoever else needs the cores: Triton,
+        # the adapter, and the very thread that is waited for. A few microseconds are enough. Read once, at loading.
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+        self._library = ctypes.CDLL(str(found[0]))
+        for name, (result, arguments) in _SIGNATURES.items():
+            try:
+                function = getattr(self._library, name)
+            except AttributeError:
+                raise LlamaError(f"this build of xllamacpp does not export {name}") from None
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+        self.complaints: deque[str] = deque(maxlen=8)
+        self._logger = _LOGGER(self._log)  # llama.cpp keeps the pointer
+        self.llama_log_set(self._logger, None)
+        self._check_layout()
+        self.llama_backend_init()
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)  # for type checkers: the functions are set in __init__
+
+    def _log(self, level: int, text: bytes, _: int) -> None:
+        if level == _LOG_ERROR:
+            self.complaints.append(text.decode("utf-8", "replace").strip())
+
+    def _check_layout(self) -> None:
+        params = self.llama_context_default_params()
+        for name, value in _CONTEXT_DEFAULTS.items():
+            if getattr(params, name) != value:
+                raise LlamaError(f"this build of xllamacpp has another llama_context_params: {name} is not {value}")
+
+    def failure(self, what: str) -> LlamaError:
+        details = "; ".join(self.complaints)
+        self.complaints.clear()
+        return LlamaError(f"{what}: {details}" if details else what)
+
+
+_library: _Library | None = None
+
+
+def _llama() -> Any:
+    global _library
+    if _library is None:
+        _library = _Library()
+    return _library
+
+
+class Abort:
+    """A flag that stops a running `Context.decode`, set from any thread.
+
+    llama.cpp asks its abort callback between any two operations of a graph. A Python callback would have to take
+    the interpreter's lock hundreds of times per token, so libc's `atoi` is the callback and the flag is its text.
+    """
+
+    def __init__(self) -> None:
+        self._text = ctypes.create_string_buffer(b"0")
+        self.address = ctypes.addressof(self._text)
+
+    def set(self) -> None:
+        self._text[0] = b"1"
+
+    def clear(self) -> None:
+        self._text[0] = b"0"
+
+
+class Vocabulary:
+    """Tokens of a model. Ids are 0 <= id < `size`."""
+
+    def __init__(self, pointer: int) -> None:
+        self._llama = _llama()
+        self._pointer = pointer
+        self.size: int = self._llama.llama_vocab_n_tokens(pointer)
+
+    def end_ids(self) -> list[int]:
+        """Every token that ends an answer; the model's main one first."""
+        main = self._llama.llama_vocab_eos(self._pointer)
+        ids = [token for token in range(self.size) if self._llama.llama_vocab_is_eog(self._pointer, token)]
+        return sorted(ids, key=lambda token: token != main)
+
+    def pieces(self) -> tuple[list[bytes], list[int]]:
+        """The bytes of every token, and the ids of those that are control tokens rather than text."""
+        buffer = ctypes.create_string_buffer(4096)
+        pieces: list[bytes] = []
+        special: list[int] = []
+        for token in range(self.size):
+            length = self._llama.llama_token_to_piece(self._pointer, token, buffer, len(buffer), 0, True)
+            piece = buffer.raw[:length] if length > 0 else b""
+            attributes = self._llama.llama_vocab_get_attr(self._pointer, token)
+            # Added tokens that are no control tokens (often `<think>`, `<tool_call>`) are text like any other.
+            if attributes & (_ATTR_CONTROL | _ATTR_UNKNOWN):
+                special.append(token)
+            pieces.append(piece)
+        return pieces, special
+
+
+class Model:
+    """Weights of a GGUF file, memory-mapped.
+
+    Raises:
+        LlamaError: the file is missing, damaged, or of an architecture this build does not know.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._llama = _llama()
+        self.pointer = self._llama.llama_model_load_from_file(
+            os.fsencode(path), self._llama.llama_model_default_params()
+        )
+        if not self.pointer:
+            raise self._llama.failure(f"cannot load {path}")
+        if self._llama.llama_model_has_encoder(self.pointer):
+            self.close()
+            raise LlamaError(f"{path}: models with an encoder are not supported")
+        self.vocabulary = Vocabulary(self._llama.llama_model_get_vocab(self.pointer))
+        self.trained_length: int = self._llama.llama_model_n_ctx_train(self.pointer)
+
+    def close(self) -> None:
+        if self.pointer:
+            self._llama.llama_model_free(self.pointer)
+            self.pointer = None
+
+
+class Context:
+    """KV cache and compute buffers for `sequences` independent sequences. Used by one thread at a time.
+
+    Args:
+        length: tokens per sequence; llama.cpp rounds up to a multiple of 256, `length` is kept as the limit.
+        batch: most tokens of one `decode`.
+        threads: for prompts, and for steps of the answers.
+    Raises:
+        LlamaError: not enough memory.
+    """
+
+    def __init__(self, model: Model, *, sequences: int, length: int, batch: int, threads: tuple[int, int]) -> None:
+        self._llama = _llama()
+        self._vocab_size = model.vocabulary.size
+        batch = max(batch, sequences)
+        params = self._llama.llama_context_default_params()
+        params.n_ctx = (length + 255) // 256 * 256 * sequences
+        # One physical batch per call: an aborted call leaves nothing half done.
+        params.n_batch = params.n_ubatch = batch
+        params.n_seq_max = sequences
+        params.n_threads = params.n_threads_batch = max(threads)
+        self.pointer = self._llama.llama_init_from_model(model.pointer, params)
+        if not self.pointer or self._llama.llama_n_ctx_seq(self.pointer) < length:
+            raise self._llama.failure(f"no room for {sequences} sequences of {length} tokens")
+        self._memory = self._llama.llama_get_memory(self.pointer)
+        self._prompt_threads, self._step_threads = threads
+        self.abort = Abort()
+        libc = ctypes.CDLL(None)
+        callback = ctypes.cast(libc.atoi, ctypes.c_void_p)
+        self._llama.llama_set_abort_callback(self.pointer, callback, self.abort.address)
+        self.batch_size = batch
+        self._tokens = np.zeros(batch, dtype=np.int32)
+        self._positions = np.zeros(batch, dtype=np.int32)
+        self._outputs = np.zeros(batch, dtype=np.int8)
+        self._counts = np.ones(batch, dtype=np.int32)
+        self._sequences = np.zeros(batch, dtype=np.int32)
+        addresses = self._sequences.ctypes.data + 4 * np.arange(batch, dtype=np.uint64)
+        self._sequence_pointers = addresses.astype(np.uint64)
+        self._batch = _Batch(
+            token=self._tokens.ctypes.data,
+            pos=self._positions.ctypes.data,
+            n_seq_id=self._counts.ctypes.data,
+            seq_id=self._sequence_pointers.ctypes.data,
+            logits=self._outputs.ctypes.data,
+        )
+
+    def prefill(self, sequence: int, tokens: np.ndarray, position: int, last: bool) -> bool:
+        """Computes `tokens` (int32 [n], n <= `batch_size`) at `position` of `sequence`.
+
+        Args:
+            last: the logits of the last token are wanted (`logits(len(tokens) - 1)`).
+        Returns: False if `abort` was set; the cache then holds nothing of them.
+        Raises:
+            LlamaError: llama.cpp failed; the sequence must be cleared.
+        """
+        count = len(tokens)
+        self._tokens[:count] = tokens
+        self._positions[:count] = np.arange(position, position + count)
+        self._sequences[:count] = sequence
+        self._outputs[:count] = 0
+        self._outputs[count - 1] = last
+        return self._decode(count, self._prompt_threads)
+
+    def step(self, steps: Iterable[tuple[int, int, int]]) -> None:
+        """Computes one token each of several sequences: (sequence, token, position). Logits: `logits(row)`.
+
+        Raises:
+            LlamaError: llama.cpp failed; these sequences must be cleared.
+        """
+        count = 0
+        for sequence, token, position in steps:
+            self._tokens[count] = token
+            self._positions[count] = position
+            self._sequences[count] = sequence
+            count += 1
+        self._outputs[:count] = 1
+        if not self._decode(count, self._step_threads):
+            raise LlamaError("a decoding step was aborted")
+
+    def _decode(self, count: int, threads: int) -> bool:
+        self._llama.llama_set_n_threads(self.pointer, threads, threads)
+        self._batch.n_tokens = count
+        code = self._llama.llama_decode(self.pointer, self._batch)
+        if code == ABORTED:
+            return False
+        if code != 0:
+            raise self._llama.failure(f"llama_decode failed with code {code}")
+        return True
+
+    def logits(self, row: int) -> np.ndarray:
+        """FP32 [vocab_size]: the logits of a row of the last batch, in llama.cpp's own memory until the next one."""
+        pointer = self._llama.llama_get_logits_ith(self.pointer, row)
+        if not pointer:
+            raise LlamaError(f"no logits for row {row}")
+        return np.frombuffer((ctypes.c_float * self._vocab_size).from_address(pointer), dtype=np.float32)
+
+    def keep(self, sequence: int, length: int) -> bool:
+        """Cuts a sequence to its first `length` tokens.
+
+        Returns: False where the model's kind of memory allows no cut: the whole sequence was cleared.
+        """
+        if self._llama.llama_memory_seq_rm(self._memory, sequence, length, -1):
+            return True
+        self._llama.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        return length == 0
+
+    def close(self) -> None:
+        if self.pointer:
+            self._llama.llama_free(self.pointer)
+            self.pointer = None
+
+
+def default_threads() -> tuple[int, int]:
+    """Threads for prompts and for steps: all cores, and all but one.
+
+    In a step the threads meet hundreds of times, so one that shares its core with somebody else slows all of them down
+    many times over (seen: 160 tokens/s with one thread became 10 with two on two cores that also ran the client).
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores, max(1, cores - 1)

@@ -1,0 +1,41 @@
+"""A Triton with one small chat model whose engine is set up as a test needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from build.assemble import prepare
+from build.catalog import CATALOG
+from build.fetch import cache_folder
+from launcher.state import StateLock
+from launcher.triton_server import TritonServer
+from tests.support import models
+
+NAME = models.CHAT.rpartition("/")[2]
+ENGINE = f"{NAME}_engine"
+
+
+@contextmanager
+def engine_triton(folder: Path, **settings: int) -> Iterator[TritonServer]:
+    """Runs Triton with `models.CHAT` alone.
+
+    Args:
+        folder: for the repository and the state.
+        settings: of the engine `llama_cpp`, over those of the catalog.
+    """
+    entries = CATALOG.read_text(encoding="utf-8").split("[[models]]")
+    entry = next(entry for entry in entries if f'id = "{models.CHAT}"' in entry)
+    lines = [f"{key} = {value}" for key, value in settings.items()]
+    catalog = folder / "catalog.toml"
+    catalog.write_text("\n".join(["[[models]]", entry, "[models.settings]", *lines, ""]), encoding="utf-8")
+    repository = prepare([models.CHAT], folder / "repository", cache_folder(), catalog=catalog)
+    state = folder / "state"
+    with StateLock(state), TritonServer([repository], state) as server:
+        yield server
+
+
+def grpc_address(server: TritonServer) -> str:
+    """`host:port`, as `tritonclient` wants it."""
+    return server.grpc_url.removeprefix("grpc://")

@@ -1,0 +1,88 @@
+"""Settings from the environment; what makes no sense is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from adapter.settings import Settings, StreamUsage
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"TRITONGATE_{name.upper()}", raising=False)
+
+
+def test_defaults() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port, settings.triton_url) == ("127.0.0.1", 8000, "grpc://127.0.0.1:8001")
+    assert (settings.api_keys, settings.api_keys_file) == ("", None)
+    assert settings.stream_usage is StreamUsage.CONTINUOUS
+    assert settings.log_format == "json"
+
+
+VALUES = {
+    "HOST": ("0.0.0.0", "0.0.0.0"),
+    "PORT": ("9000", 9000),
+    "TRITON_URL": ("grpcs://triton.example:443", "grpcs://triton.example:443"),
+    "TRITON_AUTHORITIES": ("/ca.pem", Path("/ca.pem")),
+    "API_KEYS": ("a,b", "a,b"),
+    "API_KEYS_FILE": ("/keys", Path("/keys")),
+    "TOKENIZERS": ("/tokenizers", Path("/tokenizers")),
+    "CACHE_DIR": ("/cache", Path("/cache")),
+    "MAX_BODY_BYTES": ("1000", 1000),
+    "MAX_CONCURRENT_REQUESTS": ("7", 7),
+    "REQUEST_TIMEOUT": ("1.5", 1.5),
+    "SHUTDOWN_TIMEOUT": ("2", 2.0),
+    "DISCOVERY_INTERVAL": ("0.5", 0.5),
+    "STREAM_USAGE": ("final", StreamUsage.FINAL),
+    "LOG_LEVEL": ("DEBUG", "DEBUG"),
+    "LOG_FORMAT": ("text", "text"),
+}
+
+
+def test_every_setting_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(VALUES) == {name.upper() for name in Settings.model_fields}
+    for name, (text, _) in VALUES.items():
+        monkeypatch.setenv(f"TRITONGATE_{name}", text)
+    settings = Settings()
+    for name, (_, value) in VALUES.items():
+        assert getattr(settings, name.lower()) == value, name
+
+
+def test_arguments_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITONGATE_PORT", "9000")
+    assert Settings(port=9001).port == 9001
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("PORT", "http"),
+        ("TRITON_URL", "localhost:8001"),
+        ("TRITON_URL", "http://localhost:8001"),
+        ("TRITON_URL", "grpc://localhost"),
+        ("TRITON_URL", "grpc://localhost:8001/"),
+        ("MAX_BODY_BYTES", "0"),
+        ("MAX_CONCURRENT_REQUESTS", "0"),
+        ("REQUEST_TIMEOUT", "0"),
+        ("REQUEST_TIMEOUT", "nan"),
+        ("REQUEST_TIMEOUT", "inf"),
+        ("REQUEST_TIMEOUT", "100000"),
+        ("SHUTDOWN_TIMEOUT", "inf"),
+        ("DISCOVERY_INTERVAL", "inf"),
+        ("STREAM_USAGE", "sometimes"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_what_makes_no_sense(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"TRITONGATE_{name}", value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert [error["loc"] for error in caught.value.errors()] == [(name.lower(),)]

@@ -1,0 +1,141 @@
+"""The HTTP/2 connection over crafted frames, and over a recorded answer cut at every byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import hpack
+import pytest
+
+from adapter.triton import frames
+from adapter.triton.call import CallFailed
+from adapter.triton.connection import Connection
+from tests.unit.adapter.triton.grpc_server import METHOD, serving
+
+
+class _Transport(asyncio.Transport):
+    """Takes what is written and does nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class _Recorder(Connection):
+    """A connection that writes down what it hears."""
+
+    heard: list[bytes]
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.append(data)
+        super().data_received(data)
+
+
+async def _recorded() -> bytes:
+    """What gRPC's server sends for one call with three messages and an error."""
+
+    async def behaviour(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        for message in (b"first", b"", b"third \xff"):
+            yield message
+        await context.abort(grpc.StatusCode.NOT_FOUND, "gone")
+
+    async with serving(behaviour) as (_, port):
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(_Recorder, "127.0.0.1", port)
+        connection.heard = []
+        block = frames.header_block(
+            [
+                (b":method", b"POST"),
+                (b":scheme", b"http"),
+                (b":path", METHOD.encode()),
+                (b":authority", b"test"),
+                (b"te", b"trailers"),
+                (b"content-type", b"application/grpc"),
+            ]
+        )
+        call = connection.open(block, 10)
+        await call.send(b"go")
+        with pytest.raises(CallFailed):
+            while await call.read() is not None:
+                pass
+        connection.close()
+        return b"".join(connection.heard)
+
+
+async def test_the_answer_does_not_depend_on_how_it_is_cut() -> None:
+    recording = await _recorded()
+    assert len(recording) > 100
+    cuts = [[cut] for cut in range(1, len(recording))] + [list(range(1, len(recording)))]
+    for cut in cuts:
+        connection = Connection()
+        connection.connection_made(_Transport())
+        call = connection.open(b"", 10)
+        for start, end in zip([0, *cut], [*cut, len(recording)], strict=True):
+            connection.data_received(recording[start:end])
+        messages = [await call.read() for _ in range(3)]
+        assert messages == [b"first", b"", b"third \xff"]
+        with pytest.raises(CallFailed) as failure:
+            await call.read()
+        assert (failure.value.code, failure.value.details) == (grpc.StatusCode.NOT_FOUND, "gone")
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        frames.frame(frames.HEADERS, frames.END_HEADERS | frames.PADDED, 1, b"\xff"),
+        frames.frame(frames.CONTINUATION, frames.END_HEADERS, 1, b""),
+        frames.frame(frames.HEADERS, 0, 1, b"") + frames.frame(frames.PING, 0, 0, bytes(8)),
+        frames.frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+        frames.frame(frames.DATA, 0, 1, b"\x01\x00\x00\x00\x01x"),  # a compressed message
+        frames.frame(frames.DATA, 0, 1, b"\x00\xff\xff\xff\xff"),  # one of 4 GiB
+    ],
+    ids=["padding", "continuation", "unfinished", "header block", "compressed", "too large"],
+)
+async def test_a_peer_that_breaks_the_protocol_ends_the_call(nonsense: bytes) -> None:
+    connection = Connection()
+    connection.connection_made(_Transport())
+    call = connection.open(b"", 10)
+    connection.data_received(nonsense)
+    with pytest.raises(CallFailed) as failure:
+        await asyncio.wait_for(call.read(), 1)
+    assert failure.value.code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+async def test_control_frames_are_answered() -> None:
+    transport = _Transport()
+    connection = Connection()
+    connection.connection_made(transport)
+    call = connection.open(b"", 10)
+    transport.written = b""
+    connection.data_received(frames.frame(frames.PING, 0, 0, b"12345678"))
+    assert transport.written == frames.frame(frames.PING, frames.ACK, 0, b"12345678")
+    connection.data_received(frames.settings({frames.SETTINGS_INITIAL_WINDOW_SIZE: 10}))
+    assert transport.written.endswith(frames.frame(frames.SETTINGS, frames.ACK, 0))
+    assert connection.sendable(call, 100) == 10
+    sending = asyncio.create_task(call.send(bytes(20)))
+    await asyncio.sleep(0)
+    assert not sending.done()
+    connection.data_received(frames.window_update(1, 100))
+    await asyncio.wait_for(sending, 1)
+    connection.data_received(frames.frame(frames.GOAWAY, 0, 0, bytes(3) + b"\x01" + bytes(4)))
+    assert not connection.usable and not call.ended
+    connection.data_received(frames.reset(1, frames.REFUSED_STREAM))
+    with pytest.raises(CallFailed) as failure:
+        await call.read()
+    assert failure.value.code is grpc.StatusCode.UNAVAILABLE
+
+
+def test_header_values_of_every_length() -> None:
+    for size in (0, 1, 126, 127, 128, 254, 255, 300, 5000):
+        value = b"v" * size
+        assert hpack.Decoder().decode(frames.header_block([(b"name", value)]), raw=True) == [(b"name", value)]

@@ -1,0 +1,104 @@
+"""What a Triton configuration says of a model, and what is said about one that makes no sense."""
+
+from __future__ import annotations
+
+import pytest
+from tritonclient.grpc import model_config_pb2
+
+from adapter.triton.model import Kind, ModelConfigError, ModelDescription, describe
+from tests.unit.adapter.served import ENGINE_INPUTS, engine_config
+
+
+def described(**changes: str | None) -> ModelDescription:
+    description = describe(engine_config(**changes))  # type: ignore[arg-type]
+    assert description is not None
+    return description
+
+
+def test_a_chat_model() -> None:
+    model = described(tokenizer_dir="/t", tokenizer_sha256="aa", tokenizer_model="small_preprocessing")
+    assert (model.id, model.kind, model.triton_name) == ("maker/small:1b", Kind.CHAT, "small_engine")
+    assert (model.owned_by, model.created, model.family) == ("maker", 1700000000, "small")
+    assert (model.context_length, model.vocab_size, model.end_ids) == (64, 300, (7, 8, 9))
+    assert model.inputs == frozenset(ENGINE_INPUTS)
+    assert "finish_reason" in model.outputs
+    assert (model.tokenizer_dir, model.tokenizer_sha256, model.tokenizer_model) == ("/t", "aa", "small_preprocessing")
+
+
+def test_an_embedding_model() -> None:
+    model = described(served_kind="embedding", dimensions="384", vocab_size=None, end_ids=None, matryoshka="True")
+    assert (model.kind, model.dimensions, model.matryoshka) == (Kind.EMBEDDING, 384, True)
+    assert described().matryoshka is False
+
+
+@pytest.mark.parametrize("served_id", [None, ""])
+def test_a_model_that_is_not_served(served_id: str | None) -> None:
+    assert describe(engine_config(served_id=served_id, context_length="nonsense")) is None
+    assert describe(model_config_pb2.ModelConfig(name="preprocessing")) is None
+
+
+@pytest.mark.parametrize(("size", "batched", "largest"), [(0, False, 1), (1, True, 1), (64, True, 64)])
+def test_batching(size: int, batched: bool, largest: int) -> None:
+    model = describe(engine_config(max_batch_size=size))
+    assert model is not None
+    assert (model.batched, model.max_batch_size) == (batched, largest)
+
+
+def test_what_may_be_missing() -> None:
+    model = described(served_owned_by=None, served_created=None, family=None, end_ids=None, engine=None)
+    assert (model.owned_by, model.created, model.family, model.end_ids) == ("tritongate", 0, "", ())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("served_kind", None),
+        ("served_kind", "speech"),
+        ("served_kind", "Chat"),
+        ("context_length", None),
+        ("context_length", ""),
+        ("context_length", "0"),
+        ("context_length", "-5"),
+        ("context_length", "8k"),
+        ("context_length", "1.5"),
+        ("context_length", "²"),
+        ("context_length", "9" * 30),
+        ("context_length", "9" * 5000),
+        ("context_length", str(2**31)),
+        ("vocab_size", None),
+        ("vocab_size", "0"),
+        ("vocab_size", str(2**31 - 1)),
+        ("served_created", "yesterday"),
+        ("end_ids", "1,x"),
+        ("end_ids", "1;2"),
+        ("end_ids", "-1"),
+        ("end_ids", "1,²"),
+        ("end_ids", str(2**31)),
+    ],
+)
+def test_what_makes_no_sense(key: str, value: str | None) -> None:
+    with pytest.raises(ModelConfigError) as caught:
+        described(**{key: value})
+    assert key in str(caught.value) and "small_engine" in str(caught.value)
+    if value:
+        assert value[:10] in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, "0"])
+def test_an_embedding_model_without_dimensions(value: str | None) -> None:
+    with pytest.raises(ModelConfigError, match="dimensions"):
+        described(served_kind="embedding", dimensions=value)
+
+
+@pytest.mark.parametrize("end_ids", ["7", " 7 , 8,", "7,8,"])
+def test_end_ids_are_read_leniently(end_ids: str) -> None:
+    assert described(end_ids=end_ids).end_ids[0] == 7
+
+
+def test_the_fingerprint_changes_with_what_changes_the_text() -> None:
+    same = described().fingerprint
+    assert same.startswith("fp_") and same == described(served_owned_by="x", context_length="32").fingerprint
+    changed = [described(engine="test 2").fingerprint, described(weights_sha256="abd").fingerprint]
+    renamed = describe(engine_config("other_engine"))
+    assert renamed is not None
+    assert len({same, *changed, renamed.fingerprint}) == 4

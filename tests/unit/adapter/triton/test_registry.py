@@ -1,0 +1,389 @@
+"""Discovery of models against a gRPC server that speaks the KServe protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from adapter.errors import APIError
+from adapter.triton import registry as registry_module
+from adapter.triton.channel import TritonChannel
+from adapter.triton.model import Kind
+from adapter.triton.registry import ModelRegistry
+from adapter.triton.tokenizers import TokenizerSource
+from tests.unit.adapter.served import engine_config, tokenizer_folder
+from tests.unit.adapter.triton.kserve import KServe, serving
+from tokentext import tokenizer_digest
+
+CHAT = "maker/small:1b"
+
+
+@pytest.fixture(autouse=True)
+def always_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer counts as current: every question is asked of the server."""
+    monkeypatch.setattr(registry_module, "_FRESH", -1.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tokenizer_folder(tmp_path_factory.mktemp("served") / "small")
+
+
+@pytest.fixture
+def triton(folder: Path) -> KServe:
+    """With one chat model, whose tokenizer is on this machine."""
+    service = KServe()
+    service.add(local(folder))
+    return service
+
+
+def local(folder: Path, name: str = "small_engine", served_id: str = CHAT, **parameters: str | None) -> Any:
+    digest = tokenizer_digest(folder)
+    return engine_config(name, served_id, **{"tokenizer_dir": str(folder), "tokenizer_sha256": digest, **parameters})  # type: ignore[arg-type]
+
+
+def remote(folder: Path, **parameters: str | None) -> Any:
+    """A model whose tokenizer has to come from Triton."""
+    return local(folder, **{"tokenizer_dir": "/nowhere", "tokenizer_model": "small_preprocessing", **parameters})
+
+
+@asynccontextmanager
+async def looking_at(port: int, cache: Path, folder: Path | None = None) -> AsyncIterator[ModelRegistry]:
+    channel = TritonChannel(f"grpc://127.0.0.1:{port}")
+    try:
+        yield ModelRegistry(channel, TokenizerSource(channel, folder, cache), interval=0.05)
+    finally:
+        await channel.close()
+
+
+@asynccontextmanager
+async def registry_of(service: KServe, cache: Path, folder: Path | None = None) -> AsyncIterator[ModelRegistry]:
+    async with serving(service) as port, looking_at(port, cache, folder) as registry:
+        yield registry
+
+
+async def ids(registry: ModelRegistry) -> list[str]:
+    return [model.id for model in await registry.models()]
+
+
+async def refusal(asking: Awaitable[Any]) -> APIError:
+    with pytest.raises(APIError) as caught:
+        await asking
+    return caught.value
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(200):
+        if await condition():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("did not happen")
+
+
+async def test_a_model_is_found(triton: KServe, tmp_path: Path) -> None:
+    async with registry_of(triton, tmp_path) as registry:
+        assert not registry.seen.is_set()
+        (model,) = await registry.models()
+        assert registry.seen.is_set() and registry.reachable
+        assert (model.id, model.triton_name, model.kind) == (CHAT, "small_engine", Kind.CHAT)
+        assert model.tokenizer.decode(model.tokenizer.encode("Hi")) == "Hi"
+        assert await registry.get(CHAT) is model
+        assert await registry.get(CHAT, Kind.CHAT) is model
+        assert registry.known_ids() == {CHAT}
+
+
+async def test_models_are_in_the_order_of_their_ids(triton: KServe, folder: Path, tmp_path: Path) -> None:
+    triton.add(local(folder, "a_engine", "z/last"))
+    triton.add(local(folder, "b_engine", "a/first"))
+    async with registry_of(triton, tmp_path) as registry:
+        first, _, last = await registry.models()
+        assert (first.id, last.id) == ("a/first", "z/last")
+        assert first.tokenizer is last.tokenizer  # loaded once
+
+
+async def test_another_kind_is_refused(triton: KServe, tmp_path: Path) -> None:
+    async with registry_of(triton, tmp_path) as registry:
+        error = await refusal(registry.get(CHAT, Kind.EMBEDDING))
+    assert (error.status, error.param, error.code) == (400, "model", "model_not_supported")
+    assert "chat" in error.message and "embedding" in error.message
+
+
+async def test_an_unknown_model(triton: KServe, tmp_path: Path) -> None:
+    async with registry_of(triton, tmp_path) as registry:
+        error = await refusal(registry.get("none/such"))
+    assert (error.status, error.param, error.code) == (404, "model", "model_not_found")
+    assert "`none/such`" in error.message
+
+
+async def test_models_that_are_not_ready_or_not_served(triton: KServe, folder: Path, tmp_path: Path) -> None:
+    triton.add(local(folder, "loading_engine", "maker/loading"))
+    triton.states["loading_engine"] = "LOADING"
+    triton.add(engine_config("plain", served_id=None))
+    async with registry_of(triton, tmp_path) as registry:
+        assert await ids(registry) == [CHAT]
+        triton.states["loading_engine"] = "READY"
+        assert await ids(registry) == ["maker/loading", CHAT]
+
+
+async def test_models_appear_and_disappear(triton: KServe, folder: Path, tmp_path: Path) -> None:
+    async with registry_of(triton, tmp_path) as registry:
+        kept = await registry.get(CHAT)
+        triton.add(local(folder, "new_engine", "maker/new"))
+        assert (await registry.get("maker/new")).triton_name == "new_engine"  # at once, when it is asked for
+        del triton.configs["new_engine"]
+        assert await ids(registry) == [CHAT]
+        assert (await refusal(registry.get("maker/new"))).status == 404
+        assert await registry.get(CHAT) is kept
+        del triton.configs["small_engine"]
+        assert await ids(registry) == []
+
+
+async def test_a_model_loaded_anew_with_another_configuration(triton: KServe, folder: Path, tmp_path: Path) -> None:
+    async with registry_of(triton, tmp_path) as registry:
+        before = await registry.get(CHAT)
+        await registry.models()
+        assert await registry.get(CHAT) is before
+        triton.add(local(folder, context_length="32"))
+        await registry.models()
+        after = await registry.get(CHAT)
+        assert (before.context_length, after.context_length) == (64, 32)
+        triton.add(local(folder, served_id="maker/renamed"))
+        assert await ids(registry) == ["maker/renamed"]
+
+
+async def test_a_model_unloaded_between_two_questions(triton: KServe, folder: Path, tmp_path: Path) -> None:
+    triton.add(local(folder, "going_engine", "maker/going"))
+    triton.gone.add("going_engine")
+    async with registry_of(triton, tmp_path) as registry:
+        assert await ids(registry) == [CHAT]
+        triton.gone.clear()
+        assert await ids(registry) == ["maker/going", CHAT]
+
+
+async def test_two_models_with_one_id(
+    triton: KServe, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    triton.add(local(folder, "a_second_engine", CHAT, context_length="32"))
+    async with registry_of(triton, tmp_path) as registry:
+        with caplog.at_level(logging.ERROR, "tritongate.models"):
+            (model,) = await registry.models()
+            await registry.models()
+        assert model.triton_name == "a_second_engine"  # the first by name, always
+        (record,) = [record for record in caplog.records if "claim the same id" in record.message]
+        assert record.fields["ignored"] == "small_engine"  # type: ignore[attr-defined]
+        del triton.configs["a_second_engine"]
+        assert [model.triton_name for model in await registry.models()] == ["small_engine"]
+
+
+@pytest.mark.parametrize("broken", [{"context_length": "many"}, {"served_kind": None}, {"end_ids": "²"}])
+async def test_a_broken_configuration_hurts_no_other(
+    triton: KServe, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: dict[str, str | None]
+) -> None:
+    triton.add(local(folder, "broken_engine", "maker/broken", **broken))
+    async with registry_of(triton, tmp_path) as registry:
+        with caplog.at_level(logging.ERROR, "tritongate.models"):
+            assert await ids(registry) == [CHAT]
+            assert await ids(registry) == [CHAT]
+        (record,) = caplog.records  # said once, not at every look
+        assert "broken_engine" in record.fields["reason"]  # type: ignore[attr-defined]
+        triton.add(local(folder, "broken_engine", "maker/broken"))
+        assert await ids(registry) == ["maker/broken", CHAT]
+
+
+async def test_no_tokenizer_anywhere(
+    triton: KServe, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    triton.add(local(folder, "lost_engine", "maker/lost", tokenizer_dir="/nowhere"))
+    async with registry_of(triton, tmp_path) as registry:
+        with caplog.at_level(logging.ERROR, "tritongate.models"):
+            assert await ids(registry) == [CHAT]
+            assert await ids(registry) == [CHAT]
+        assert len(caplog.records) == 1
+        error = await refusal(registry.get("maker/lost"))
+    assert (error.status, error.type) == (503, "server_error")
+    assert "TRITONGATE_TOKENIZERS" in error.message
+
+
+async def test_the_operators_folder_comes_first(triton: KServe, folder: Path, tmp_path: Path) -> None:
+    triton.add(local(folder, "lost_engine", "maker/lost", tokenizer_dir="/nowhere"))
+    shutil.copytree(folder, tmp_path / "given" / "lost_engine")
+    async with registry_of(triton, tmp_path / "cache", tmp_path / "given") as registry:
+        model = await registry.get("maker/lost")
+        assert model.tokenizer.folder == tmp_path / "given" / "lost_engine"
+        assert (await registry.get(CHAT)).tokenizer.folder == folder
+
+
+async def test_a_tokenizer_of_triton(folder: Path, tmp_path: Path) -> None:
+    triton = KServe()
+    triton.add(remote(folder))
+    triton.hand_out("small_preprocessing", folder)
+    async with registry_of(triton, tmp_path / "cache") as registry:
+        model = await registry.get(CHAT)
+        assert model.tokenizer.folder == tmp_path / "cache" / tokenizer_digest(folder)
+        assert tokenizer_digest(model.tokenizer.folder) == tokenizer_digest(folder)
+        assert [path.name for path in (tmp_path / "cache").iterdir()] == [tokenizer_digest(folder)]
+    triton.asked.clear()
+    async with registry_of(triton, tmp_path / "cache") as registry:  # another process: from the cache
+        assert await ids(registry) == [CHAT]
+    assert not [question for question in triton.asked if question.startswith("file")]
+
+
+async def test_a_damaged_cache_is_filled_anew(folder: Path, tmp_path: Path) -> None:
+    triton = KServe()
+    triton.add(remote(folder))
+    triton.hand_out("small_preprocessing", folder)
+    cached = tmp_path / tokenizer_digest(folder)
+    cached.mkdir()
+    (cached / "tokenizer.json").write_text("{")
+    async with registry_of(triton, tmp_path) as registry:
+        assert await ids(registry) == [CHAT]
+    assert tokenizer_digest(cached) == tokenizer_digest(folder)
+
+
+async def test_files_with_another_digest(triton: KServe, folder: Path, tmp_path: Path) -> None:
+    """What was changed on the way is not used, and not kept."""
+    other = tokenizer_folder(tmp_path / "other", template="{{ other }}")
+    triton.add(local(folder, "far_engine", "maker/far", **FAR))
+    triton.hand_out("small_preprocessing", other)
+    async with registry_of(triton, tmp_path / "cache") as registry:
+        assert await ids(registry) == [CHAT]
+        error = await refusal(registry.get("maker/far"))
+    assert error.status == 503 and "digest" in error.message
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+FAR = {"tokenizer_dir": "/nowhere", "tokenizer_model": "small_preprocessing"}
+
+
+async def test_a_local_tokenizer_with_another_digest_is_not_used(folder: Path, tmp_path: Path) -> None:
+    """The path of the configuration may mean something else on this machine."""
+    other = tokenizer_folder(tmp_path / "other", template="{{ other }}")
+    triton = KServe()
+    triton.add(remote(folder, tokenizer_dir=str(other)))
+    triton.hand_out("small_preprocessing", folder)
+    async with registry_of(triton, tmp_path / "cache") as registry:
+        (model,) = await registry.models()
+        assert model.tokenizer.folder.parent == tmp_path / "cache"
+
+
+async def test_a_tokenizer_that_cannot_be_read(triton: KServe, tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "tokenizer.json").write_text("{}")
+    triton.add(local(tmp_path / "bad", "bad_engine", "maker/bad"))
+    async with registry_of(triton, tmp_path / "cache") as registry:
+        assert await ids(registry) == [CHAT]
+        assert (await refusal(registry.get("maker/bad"))).status == 503
+
+
+@pytest.mark.xfail(strict=True, reason="all of Triton counts as unreachable then")
+async def test_a_tokenizer_model_that_there_is_not(triton: KServe, folder: Path, tmp_path: Path) -> None:
+    """One model's trouble: Triton is there, and the other models are served."""
+    triton.add(local(folder, "far_engine", "maker/far", **FAR))
+    async with registry_of(triton, tmp_path) as registry:
+        assert await ids(registry) == [CHAT]
+        assert (await refusal(registry.get("maker/far"))).status == 503
+
+
+@pytest.mark.xfail(strict=True, reason="discovery fails then, for every model")
+async def test_a_tokenizer_model_that_answers_nothing(triton: KServe, folder: Path, tmp_path: Path) -> None:
+    triton.add(local(folder, "far_engine", "maker/far", **FAR))
+    triton.hand_out("small_preprocessing", folder)
+    triton.empty.add("small_preprocessing")
+    async with registry_of(triton, tmp_path) as registry:
+        assert await ids(registry) == [CHAT]
+        assert (await refusal(registry.get("maker/far"))).status == 503
+
+
+async def test_triton_away_and_back(triton: KServe, tmp_path: Path) -> None:
+    async with serving(triton) as port:
+        pass
+    async with looking_at(port, tmp_path) as registry:
+        for asking in (registry.models(), registry.get(CHAT)):
+            error = await refusal(asking)
+            assert (error.status, error.code) == (503, "triton_unavailable")
+            assert int(error.headers["retry-after"]) >= 1
+            assert str(port) not in error.message
+        assert not registry.seen.is_set() and not registry.reachable
+
+        async def found() -> bool:
+            return (await refusable(registry)) == [CHAT]
+
+        async with serving(triton, port):
+            await eventually(found)
+            assert registry.seen.is_set() and registry.reachable
+        assert (await refusal(registry.models())).status == 503
+        assert not registry.reachable
+        # A known model is still handed out: whether Triton is back, the request itself finds out.
+        assert (await registry.get(CHAT)).id == CHAT
+        async with serving(triton, port):
+            await eventually(found)
+
+
+async def refusable(registry: ModelRegistry) -> list[str] | None:
+    try:
+        return await ids(registry)
+    except APIError:
+        return None
+
+
+async def test_looking_in_the_background(triton: KServe, folder: Path, tmp_path: Path) -> None:
+    async with registry_of(triton, tmp_path) as registry:
+        registry.start()
+        await asyncio.wait_for(registry.seen.wait(), 10)
+        triton.add(local(folder, "new_engine", "maker/new"))
+
+        async def both() -> bool:
+            return registry.known_ids() == {CHAT, "maker/new"}
+
+        await eventually(both)
+        await registry.stop()
+        looks = triton.asked.count("index")
+        await asyncio.sleep(0.2)
+        assert triton.asked.count("index") == looks
+
+
+async def test_a_look_that_fails_is_not_the_last(
+    triton: KServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with registry_of(triton, tmp_path) as registry:
+        look, failed = registry._look, []
+
+        async def failing() -> None:
+            if not failed:
+                failed.append(True)
+                raise RuntimeError("once")
+            await look()
+
+        monkeypatch.setattr(registry, "_look", failing)
+        registry.start()
+        await asyncio.wait_for(registry.seen.wait(), 10)
+        assert failed
+        await registry.stop()
+
+
+async def test_many_questions_at_once_are_one_look(
+    triton: KServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "_FRESH", 5.0)
+    async with registry_of(triton, tmp_path) as registry:
+        await asyncio.gather(*(registry.models() for _ in range(20)))
+        assert triton.asked.count("index") == 1
+        await asyncio.gather(*(refusal(registry.get(f"none/{number}")) for number in range(20)))
+        assert triton.asked.count("index") == 1
+
+
+async def test_the_channel_closes(triton: KServe) -> None:
+    async with serving(triton) as port:
+        channel = TritonChannel(f"grpc://127.0.0.1:{port}")
+        await channel.repository_index(5.0)
+        await channel.close()
+        with pytest.raises((grpc.aio.AioRpcError, grpc.aio.UsageError)):
+            await channel.repository_index(5.0)

@@ -1,0 +1,161 @@
+"""Publishing model folders: only what differs is touched, only what was made here is removed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from build.repository import MANIFEST, ModelFolder, RepositoryError, publish
+
+
+def snapshot(output: Path) -> dict[str, tuple[int, int]]:
+    """Identity and time of everything below a folder."""
+    return {
+        str(path.relative_to(output)): (path.lstat().st_ino, path.lstat().st_mtime_ns)
+        for path in sorted(output.rglob("*"))
+    }
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "weights"
+    path.write_bytes(b"weights")
+    return path
+
+
+def folder(name: str, weights: Path, config: bytes = b"name") -> ModelFolder:
+    return ModelFolder(name, {"config.pbtxt": config, "1/model.py": b"code", "1/model.gguf": weights})
+
+
+def test_a_repository_is_written(tmp_path: Path, weights: Path) -> None:
+    output = tmp_path / "below" / "repository"
+    assert publish(output, [folder("a", weights), ModelFolder("b")]) == ["a: written", "b: written"]
+    assert (output / "a" / "config.pbtxt").read_bytes() == b"name"
+    assert (output / "a" / "1" / "model.gguf").readlink() == weights
+    assert (output / "b" / "1").is_dir()
+    assert sorted(path.name for path in output.parent.iterdir()) == [".repository.lock", "repository"]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_doing_it_again_touches_nothing(tmp_path: Path, weights: Path, copy: bool) -> None:
+    output = tmp_path / "repository"
+    publish(output, [folder("a", weights)], copy=copy)
+    (output / "a" / "1" / "__pycache__").mkdir()
+    (output / "a" / "1" / "__pycache__" / "model.pyc").write_bytes(b"python's own")
+    before = snapshot(output)
+    assert publish(output, [folder("a", weights)], copy=copy) == []
+    assert snapshot(output) == before
+
+
+def test_only_what_differs_is_replaced(tmp_path: Path, weights: Path) -> None:
+    output = tmp_path / "repository"
+    publish(output, [folder("a", weights), folder("b", weights)])
+    before = snapshot(output / "b")
+    assert publish(output, [folder("a", weights, b"new"), folder("b", weights)]) == ["a: written"]
+    assert (output / "a" / "config.pbtxt").read_bytes() == b"new"
+    assert snapshot(output / "b") == before
+
+
+@pytest.mark.parametrize("damage", ["extra", "missing", "edited", "dangling", "another"])
+def test_what_was_changed_by_hand_is_put_right(tmp_path: Path, weights: Path, damage: str) -> None:
+    output = tmp_path / "repository"
+    publish(output, [folder("a", weights)])
+    link = output / "a" / "1" / "model.gguf"
+    if damage == "extra":
+        (output / "a" / "1" / "other.py").write_bytes(b"")
+    elif damage == "missing":
+        (output / "a" / "1" / "model.py").unlink()
+    elif damage == "edited":
+        (output / "a" / "config.pbtxt").write_bytes(b"other")
+    elif damage == "dangling":
+        link.unlink()
+        link.symlink_to(tmp_path / "gone")
+    else:
+        link.unlink()
+        link.write_bytes(b"a copy")
+    assert publish(output, [folder("a", weights)]) == ["a: written"]
+    assert publish(output, [folder("a", weights)]) == []
+
+
+def test_copies_hold_no_links(tmp_path: Path, weights: Path) -> None:
+    output = tmp_path / "repository"
+    publish(output, [folder("a", weights)])
+    assert publish(output, [folder("a", weights)], copy=True) == ["a: written"]
+    assert not (output / "a" / "1" / "model.gguf").is_symlink()
+    assert (output / "a" / "1" / "model.gguf").read_bytes() == b"weights"
+    later = (output / "a" / "1" / "model.gguf").stat().st_mtime + 10
+    weights.write_bytes(b"WEIGHTS")
+    os.utime(weights, (later, later))
+    assert publish(output, [folder("a", weights)], copy=True) == ["a: written"]
+    assert (output / "a" / "1" / "model.gguf").read_bytes() == b"WEIGHTS"
+
+
+def test_what_is_no_longer_wanted_goes_and_what_is_not_ours_stays(tmp_path: Path, weights: Path) -> None:
+    output = tmp_path / "repository"
+    publish(output, [folder("a", weights), folder("b", weights)])
+    (output / "theirs" / "1").mkdir(parents=True)
+    assert publish(output, [folder("b", weights)]) == ["a: removed"]
+    assert sorted(path.name for path in output.iterdir()) == [MANIFEST, "b", "theirs"]
+    assert weights.read_bytes() == b"weights"
+
+
+def test_a_folder_that_is_not_ours_is_never_overwritten(tmp_path: Path, weights: Path) -> None:
+    output = tmp_path / "repository"
+    (output / "a").mkdir(parents=True)
+    (output / "a" / "config.pbtxt").write_bytes(b"theirs")
+    with pytest.raises(RepositoryError, match="was not made by"):
+        publish(output, [folder("b", weights), folder("a", weights)])
+    assert (output / "a" / "config.pbtxt").read_bytes() == b"theirs" and not (output / "b").exists()
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path: Path, weights: Path) -> None:
+    with pytest.raises(RepositoryError, match="two models are named a"):
+        publish(tmp_path / "repository", [folder("a", weights), folder("a", weights, b"other")])
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_failure_leaves_the_repository_as_it_was(tmp_path: Path, weights: Path) -> None:
+    output = tmp_path / "repository"
+    publish(output, [folder("a", weights)])
+    before = snapshot(output)
+    with pytest.raises(FileNotFoundError):
+        publish(output, [folder("a", tmp_path / "gone", b"new")], copy=True)
+    assert snapshot(output) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".repository.lock", "repository", "weights"]
+
+
+def test_an_unreadable_manifest_is_said(tmp_path: Path, weights: Path) -> None:
+    output = tmp_path / "repository"
+    publish(output, [folder("a", weights)])
+    (output / MANIFEST).write_text("{")
+    with pytest.raises(RepositoryError, match=MANIFEST):
+        publish(output, [folder("a", weights)])
+
+
+def test_a_reader_never_sees_half_a_folder(tmp_path: Path, weights: Path) -> None:
+    """While folders are replaced over and over, config and code that are read are whole ones."""
+    output = tmp_path / "repository"
+    versions = [folder("a", weights, config=str(number).encode() * 100_000) for number in range(2)]
+    publish(output, [versions[0]])
+    wrong: list[int] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                content = (output / "a" / "config.pbtxt").read_bytes()
+            except FileNotFoundError:  # between the two renames
+                continue
+            if content not in (b"0" * 100_000, b"1" * 100_000):
+                wrong.append(len(content))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(100):
+        publish(output, [versions[number % 2]])
+    done.set()
+    reader.join()
+    assert wrong == []
