@@ -96,6 +96,11 @@ def unavailable(message: str, retry_after: int = 1) -> APIError:
     )
 
 
+def timed_out() -> APIError:
+    """504: the answer took longer than this server allows."""
+    return APIError(504, "The model took longer than this server allows.", type="server_error", code="timeout")
+
+
 def stopping() -> APIError:
     """503: this server shuts down, and the answer was not complete in time."""
     return unavailable("This server is shutting down.")

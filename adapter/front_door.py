@@ -6,14 +6,16 @@ import asyncio
 import logging
 import time
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapter.errors import APIError, internal, overloaded, stopping, unauthorized
+from adapter.errors import APIError, internal, overloaded, stopping, timed_out, unauthorized
 from adapter.request_context import RequestContext, open_context
 from adapter.security.body_limit import check_content_length, limited
 from adapter.security.exposure import is_local_host_header
 from adapter.security.keys import KeyRing
 from adapter.telemetry import metrics
+from adapter.telemetry.logs import describe_exception
 
 logger = logging.getLogger("tritongate.requests")
 
@@ -63,21 +65,13 @@ class FrontDoor:
         try:
             self._admit(scope, context)
             await self._app(scope, limited(receive, self._max_body), counted_send)
-        except APIError as error:
-            if status:
-                raise
-            await send_error(counted_send, error, context)
-        except asyncio.CancelledError:
-            # The server stops and waits no longer. A streamed answer has ended itself with an error event by now.
+        except ClientDisconnect:  # in the middle of its own request
+            context.abandoned = True
+        except (Exception, asyncio.CancelledError) as error:
+            # An answer that has begun is left as it is: uvicorn closes the connection, and the client sees it cut off.
+            failure = _failure_of(error, context)
             if not status:
-                await send_error(counted_send, stopping(), context)
-        except Exception:
-            # Never the exception's own text: it may quote the request.
-            logger.exception("a request failed", extra={"fields": {"request_id": context.request_id}})
-            if status:
-                raise
-            failure = internal("The server had an error while processing your request.")
-            await send_error(counted_send, failure, context)
+                await send_error(counted_send, failure, context)
         finally:
             self._in_flight -= 1
             metrics.IN_FLIGHT.dec()
@@ -112,6 +106,16 @@ class FrontDoor:
         if known is None:
             raise unauthorized("Incorrect API key provided.")
         return known.id
+
+
+def _failure_of(error: BaseException, context: RequestContext) -> APIError:
+    """What a client is told of an exception that no route has dealt with."""
+    if isinstance(error, APIError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return timed_out() if context.expired else stopping()
+    logger.error("a request failed", extra={"fields": {"request_id": context.request_id, **describe_exception(error)}})
+    return internal("The server had an error while processing your request.")
 
 
 async def send_error(send: Send, error: APIError, context: RequestContext) -> None:

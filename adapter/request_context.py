@@ -17,6 +17,7 @@ _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 class RequestContext:
     """request_id: `x-request-id` of request and answer. key_id: whose key it came with, None without keys.
 
+    abandoned: the client has left. expired: it was given up after the longest time an answer may take.
     error_code: OpenAI's code of the error that ended it. fields: further facts for the log, never text of a prompt.
     """
 
@@ -24,6 +25,7 @@ class RequestContext:
     key_id: str | None = None
     error_code: str | None = None
     abandoned: bool = False
+    expired: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
 
 

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
         default=None, description="folder with a tokenizer folder per model, for a Triton that does not hand them out"
     )
     cache_dir: Path | None = Field(default=None, description="where downloaded tokenizers are kept")
-    max_body_bytes: int = Field(default=64 << 20, gt=0, description="largest request body, in bytes")
+    max_body_bytes: int = Field(default=16 << 20, gt=0, description="largest request body, in bytes")
     max_concurrent_requests: int = Field(default=512, gt=0, description="requests in flight; more get 503")
     request_timeout: float = Field(default=600.0, gt=0, le=_A_DAY, description="longest generation, in seconds")
     shutdown_timeout: float = Field(

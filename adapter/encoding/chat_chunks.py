@@ -88,7 +88,9 @@ class ChatChunkEncoder:
         """A text chunk around its text and, where every chunk has usage, its counts."""
         usage = {"cut": _CUT} if self._usage is StreamUsage.CONTINUOUS else None
         template = self._chunk([_choice({"content": _CUT})], usage)
-        parts = template.replace(orjson.dumps({"cut": _CUT}), orjson.dumps(_CUT)).split(orjson.dumps(_CUT))
+        # From the end: what stands before, the model's id, is not ours and might look the same.
+        cut = orjson.dumps(_CUT)
+        parts = template.replace(orjson.dumps({"cut": _CUT}), cut).rsplit(cut, 2 if usage else 1)
         return parts[0], parts[1] if usage else b"", parts[-1]
 
 

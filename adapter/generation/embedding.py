@@ -31,11 +31,14 @@ class Embeddings:
     prompt_tokens: int
 
 
-async def token_inputs(model: ServedModel, inputs: list[str] | list[list[int]]) -> list[list[int]]:
+async def token_inputs(model: ServedModel, inputs: list[str] | list[list[int]], *, single: bool) -> list[list[int]]:
     """The token ids of each input.
 
+    Args:
+        single: whether the request's `input` is the one input itself, not a list of inputs.
+
     Raises:
-        APIError: 400, an input is too long, or has an id that is no token; `param` names it.
+        APIError: 400, an input is too long, has no token, or an id that is none; `param` names it.
     """
     if isinstance(inputs[0], str):
         texts: list[str] = inputs
@@ -43,18 +46,21 @@ async def token_inputs(model: ServedModel, inputs: list[str] | list[list[int]]) 
     else:
         rows = inputs
     for index, row in enumerate(rows):
+        param = "input" if single else f"input[{index}]"
+        if not row:
+            raise invalid_request(f"Invalid '{param}': it has no tokens.", param, "invalid_value")
         if len(row) > model.context_length:
             raise invalid_request(
                 f"This model's maximum context length is {model.context_length} tokens, however you requested "
                 f"{len(row)} tokens in input {index}. Please reduce it.",
-                f"input[{index}]",
+                param,
                 "context_length_exceeded",
             )
         if max(row) >= model.tokenizer.vocab_size:
             raise invalid_request(
-                f"Invalid 'input[{index}]': {max(row)} is no token of this model, which has "
+                f"Invalid '{param}': {max(row)} is no token of this model, which has "
                 f"{model.tokenizer.vocab_size} tokens.",
-                f"input[{index}]",
+                param,
                 "invalid_value",
             )
     return rows

@@ -19,7 +19,7 @@ class TextDelta:
     """Text that is certain to be part of the answer.
 
     completion_tokens: tokens generated so far, those still held back included.
-    logprobs: of the tokens whose text ends in this delta; None unless they were asked for.
+    logprobs: of the tokens whose text begins in this delta; None unless they were asked for.
     """
 
     text: str

@@ -62,7 +62,7 @@ class _EmbeddingsResponse(WatchedResponse):
         await send({"type": "http.response.body", "body": body})
 
     async def _embed(self) -> Embeddings:
-        rows = await token_inputs(self._model, self._wanted.inputs())
+        rows = await token_inputs(self._model, self._wanted.inputs(), single=self._wanted.single)
         timeout = self._services.settings.request_timeout
         return await embed(self._services.channel, self._model, rows, self._wanted.dimensions, timeout)
 

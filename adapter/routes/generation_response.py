@@ -81,8 +81,8 @@ class StreamedGeneration(_GenerationResponse):
                 except APIError as error:
                     chunks.append(self._failed(error, context))
                 except asyncio.CancelledError:
-                    if context.abandoned:
-                        raise
+                    if context.abandoned or context.expired:
+                        raise  # nobody is there, or it does not read
                     chunks.append(self._failed(stopping(), context))
                 await send({"type": "http.response.body", "body": b"".join(chunks)})
         except StreamCancelled:

@@ -40,7 +40,7 @@ class WatchedResponse(Response):
         assert runner is not None
 
         def expire() -> None:
-            context.abandoned = True
+            context.expired = True
             self.abandon()
             runner.cancel()
 
@@ -48,8 +48,7 @@ class WatchedResponse(Response):
         try:
             await self.run(send, context)
         except asyncio.CancelledError:
-            # Only a cancellation of our own making ends here; the incomplete answer has uvicorn close the connection.
-            if not context.abandoned:
+            if not context.abandoned:  # the front door knows what to tell the client, if it can still be told
                 raise
         finally:
             timer.cancel()

@@ -27,6 +27,11 @@ class EmbeddingsRequest(RequestModel):
     dimensions: Annotated[int, Field(ge=1)] | None = None
     user: str | None = None
 
+    @property
+    def single(self) -> bool:
+        """Whether `input` is one text or the token ids of one, not a list of inputs."""
+        return isinstance(self.input, str) or isinstance(self.input[0], int)
+
     def inputs(self) -> list[str] | list[list[int]]:
         """One entry per embedding."""
         if isinstance(self.input, str):
@@ -44,6 +49,6 @@ def parse_embeddings_request(body: dict[str, Any]) -> EmbeddingsRequest:
         raise too_long("input", "array", len(inputs), MOST_INPUTS)
     for index, text in enumerate(inputs):
         if text == "":
-            param = "input" if isinstance(request.input, str) else f"input[{index}]"
+            param = "input" if request.single else f"input[{index}]"
             raise invalid_request(f"Invalid '{param}': input cannot be an empty string.", param, "invalid_value")
     return request

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import traceback
+from pathlib import Path
 from typing import Any
 
 import orjson
+
+_FRAMES = 12  # innermost places of an exception that are logged
 
 
 class _JSONFormatter(logging.Formatter):
@@ -33,6 +37,15 @@ class _TextFormatter(logging.Formatter):
 
 def _timestamp(record: logging.LogRecord) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+
+
+def describe_exception(error: BaseException) -> dict[str, Any]:
+    """Type and places of an exception, for a log entry. Not its text: that may quote a prompt."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    return {
+        "exception": type(error).__name__,
+        "at": [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames],
+    }
 
 
 def configure(level: str, form: str) -> None:

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
-from adapter.errors import APIError, internal, invalid_request, not_found, overloaded, unavailable
+from adapter.errors import APIError, internal, invalid_request, not_found, overloaded, timed_out, unavailable
 from adapter.triton.endpoint import Endpoint
 from adapter.triton.tls import channel_credentials, client_context
 
@@ -118,7 +118,7 @@ def from_triton(code: grpc.StatusCode, details: str) -> APIError:
         lost = "connect" in details.lower() or "socket" in details.lower() or not details
         return unavailable("Triton cannot be reached at the moment." if lost else f"Triton is not available: {words}")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return APIError(504, "The model took longer than this server allows.", type="server_error", code="timeout")
+        return timed_out()
     if code is grpc.StatusCode.CANCELLED:
         return unavailable("Triton ended the request before it was complete.")
     if code is grpc.StatusCode.INTERNAL:

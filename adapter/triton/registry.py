@@ -17,6 +17,7 @@ from adapter.triton.tokenizers import TokenizerSource, TokenizerUnavailable
 logger = logging.getLogger("tritongate.models")
 
 _CALL_TIMEOUT = 5.0  # seconds for one question to Triton
+_RETRY_AFTER = 30.0  # seconds until a tokenizer that could not be had is looked for again
 _FRESH = 1.0  # seconds for which an answer counts as current
 
 
@@ -36,7 +37,8 @@ class ModelRegistry:
         self._broken: dict[str, str] = {}  # served id -> why it is not served
         self._described: dict[str, ModelDescription] = {}  # Triton name -> description
         self._checked = 0.0
-        self._refreshing = asyncio.Lock()
+        self._retry: dict[str, float] = {}  # Triton name -> when its tokenizer, which failed, is tried again
+        self._looking: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self.reachable = False
         self.seen = asyncio.Event()  # set once models have been read from Triton
@@ -46,10 +48,11 @@ class ModelRegistry:
         self._task = asyncio.get_running_loop().create_task(self._keep_looking(), name="model-discovery")
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in (self._task, self._looking):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     async def models(self) -> list[ServedModel]:
         """All served models, in the order of their ids; asks Triton if the last answer is not current.
@@ -99,28 +102,31 @@ class ModelRegistry:
     async def _keep_looking(self) -> None:
         while True:
             try:
-                await self._refresh()
+                await asyncio.shield(self._start_look())
             except Exception:  # the look-out must outlive whatever a look runs into
                 logger.exception("model discovery failed")
             await asyncio.sleep(self._interval)
 
     async def _refresh_if_stale(self) -> None:
+        """Has somebody look, but waits no longer than a look takes that finds nothing new to load."""
         if time.monotonic() - self._checked > _FRESH:
-            await self._refresh()
+            await asyncio.wait([self._start_look()], timeout=_CALL_TIMEOUT)
+
+    def _start_look(self) -> asyncio.Task[None]:
+        """The look that is under way, or a new one."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._refresh())
+        return self._looking
 
     async def _refresh(self) -> None:
-        before = self._checked
-        async with self._refreshing:
-            if self._checked != before:
-                return  # somebody else has just looked
-            try:
-                await self._look()
-                self._set_reachable(True)
-                self.seen.set()
-            except grpc.aio.AioRpcError as error:
-                self._set_reachable(False, error.details() or "")
-            finally:
-                self._checked = time.monotonic()
+        try:
+            await self._look()
+            self._set_reachable(True)
+            self.seen.set()
+        except grpc.aio.AioRpcError as error:
+            self._set_reachable(False, error.details() or "")
+        finally:
+            self._checked = time.monotonic()
 
     def _set_reachable(self, reachable: bool, reason: str = "") -> None:
         if reachable != self.reachable or not self._checked:
@@ -136,22 +142,20 @@ class ModelRegistry:
         index = await self._channel.repository_index(_CALL_TIMEOUT)
         names = sorted({entry.name for entry in index.models if entry.state == "READY"})
         for gone in set(self._configs) - set(names):
-            del self._configs[gone]
-            self._described.pop(gone, None)
+            self._forget(gone)
         for name in names:
             try:
                 config = (await self._channel.model_config(name, _CALL_TIMEOUT)).config
             except grpc.aio.AioRpcError as error:
                 if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
-                    self._configs.pop(name, None)  # unloaded between the two questions
-                    self._described.pop(name, None)
+                    self._forget(name)  # unloaded between the two questions
                     continue
                 raise
             encoded = config.SerializeToString(deterministic=True)
             if self._configs.get(name) == encoded:
                 continue
+            self._forget(name)
             self._configs[name] = encoded
-            self._described.pop(name, None)
             try:
                 description = describe(config)
             except ModelConfigError as error:
@@ -160,6 +164,10 @@ class ModelRegistry:
             if description is not None:
                 self._described[name] = description
         await self._serve(self._described)
+
+    def _forget(self, name: str) -> None:
+        for known in (self._configs, self._described, self._retry):
+            known.pop(name, None)
 
     async def _serve(self, described: dict[str, ModelDescription]) -> None:
         """Makes `_models` what is described: keeps the unchanged, loads tokenizers for the new."""
@@ -176,10 +184,14 @@ class ModelRegistry:
             if current is not None and _same(current, description):
                 models[description.id] = current
                 continue
+            if self._retry.get(description.triton_name, 0.0) > time.monotonic():
+                broken[description.id] = self._broken[description.id]
+                continue
             try:
                 tokenizer = await self._tokenizers.load(description)
             except TokenizerUnavailable as error:
                 broken[description.id] = str(error)
+                self._retry[description.triton_name] = time.monotonic() + _RETRY_AFTER
                 if self._broken.get(description.id) != str(error):
                     fields = {"model": description.id, "reason": str(error)}
                     logger.error("a model is not served", extra={"fields": fields})

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from adapter.triton.call import Call, CallFailed
@@ -85,7 +86,11 @@ class EngineStream:
         if message.error_message:
             await self._await_end(call)
             raise from_stream(message.error_message, self._params)
-        return parse_step(message.infer_response)
+        try:
+            return parse_step(message.infer_response)
+        except (ValueError, IndexError) as error:  # tensors that contradict each other
+            self.cancel()
+            raise from_triton(grpc.StatusCode.INTERNAL, "its answer cannot be read") from error
 
     @property
     def waiting(self) -> bool:

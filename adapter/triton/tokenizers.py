@@ -9,6 +9,8 @@ import struct
 import tempfile
 from pathlib import Path
 
+import grpc
+import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
 from adapter.errors import APIError
@@ -100,7 +102,12 @@ class TokenizerSource:
 
     async def _fetch(self, model: str, name: str) -> bytes | None:
         """One file's content, or None if the model has no such file."""
-        config = (await self._channel.model_config(model, _FETCH_TIMEOUT)).config
+        try:
+            config = (await self._channel.model_config(model, _FETCH_TIMEOUT)).config
+        except grpc.aio.AioRpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise  # nothing is wrong with the model: Triton is away
+            raise TokenizerUnavailable(f"{model}, which should hand out {name}, is not loaded") from error
         request = pb.ModelInferRequest(model_name=model)
         encoded = name.encode()
         shape = [1, 1] if config.max_batch_size > 0 else [1]
@@ -113,6 +120,8 @@ class TokenizerSource:
             if error.status == 404 and name != TOKENIZER_FILES[0]:
                 return None
             raise TokenizerUnavailable(f"{model} does not hand out {name}: {error.message}") from error
+        if len(response.raw_output_contents) != 1:
+            raise TokenizerUnavailable(f"{model} answers without the content of {name}")
         content: bytes = response.raw_output_contents[0][4:]
         if len(content) > _LARGEST_FILE:
             raise TokenizerUnavailable(f"{name} of {model} is larger than {_LARGEST_FILE >> 20} MiB")

@@ -262,7 +262,8 @@ async def test_a_server_that_stops_says_so() -> None:
 
 
 async def test_a_failure_after_the_answer_began_breaks_it_off() -> None:
-    """A second status cannot be sent; the server then closes the connection, so the answer is not taken as complete."""
+    """A second status cannot be sent. The answer stays without its last part, for which uvicorn closes the connection;
+    the exception does not reach uvicorn, which would log its text."""
     sent: list[Message] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -273,8 +274,7 @@ async def test_a_failure_after_the_answer_began_breaks_it_off() -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
-    with pytest.raises(RuntimeError):
-        await door(app)(scope, hello, send)
+    await door(app)(scope, hello, send)
     assert [message["type"] for message in sent] == ["http.response.start"]
 
 
@@ -323,7 +323,6 @@ async def test_websockets_are_not_accepted() -> None:
     await door(app)({"type": "websocket", "headers": [], "path": "/"}, hello, hello)
 
 
-@pytest.mark.xfail(strict=True, reason="a client that leaves in mid-body is logged as a failure of the server")
 async def test_a_client_that_leaves_in_mid_body_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await Request(scope, receive).body()
@@ -342,7 +341,6 @@ async def test_a_client_that_leaves_in_mid_body_is_no_failure(caplog: pytest.Log
     assert record.fields["status"] == 499 and "error" not in record.fields  # type: ignore[attr-defined]
 
 
-@pytest.mark.xfail(strict=True, reason="the log holds the exception's text, which may quote the request")
 async def test_the_log_of_an_unexpected_exception_does_not_quote_it(capsys: pytest.CaptureFixture[str]) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise KeyError(SECRET)

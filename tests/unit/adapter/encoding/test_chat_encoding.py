@@ -150,7 +150,7 @@ def test_the_chunks_fold_to_the_completion(
     [
         "m",
         *(text for text in NASTY if text not in ("", CUT)),
-        pytest.param(CUT, marks=pytest.mark.xfail(strict=True, reason="the envelope is cut at the model id")),
+        CUT,
     ],
 )
 def test_prebuilt_chunks_are_those_that_a_dict_would_give(

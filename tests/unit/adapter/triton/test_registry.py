@@ -283,7 +283,6 @@ async def test_a_tokenizer_that_cannot_be_read(triton: KServe, tmp_path: Path) -
         assert (await refusal(registry.get("maker/bad"))).status == 503
 
 
-@pytest.mark.xfail(strict=True, reason="all of Triton counts as unreachable then")
 async def test_a_tokenizer_model_that_there_is_not(triton: KServe, folder: Path, tmp_path: Path) -> None:
     """One model's trouble: Triton is there, and the other models are served."""
     triton.add(local(folder, "far_engine", "maker/far", **FAR))
@@ -292,7 +291,6 @@ async def test_a_tokenizer_model_that_there_is_not(triton: KServe, folder: Path,
         assert (await refusal(registry.get("maker/far"))).status == 503
 
 
-@pytest.mark.xfail(strict=True, reason="discovery fails then, for every model")
 async def test_a_tokenizer_model_that_answers_nothing(triton: KServe, folder: Path, tmp_path: Path) -> None:
     triton.add(local(folder, "far_engine", "maker/far", **FAR))
     triton.hand_out("small_preprocessing", folder)
