@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
-import pytest_asyncio
 from tritonclient.utils import InferenceServerException
 
 from launcher.triton_server import TritonServer
 from tests.support.engine_client import Answer, EngineClient, word_list
-from tests.support.engine_triton import ENGINE, engine_triton, grpc_address
+from tests.support.engine_triton import engine_triton
 from tokentext.tokenizer import TextTokenizer
 
 SCHEMA: dict[str, Any] = {
@@ -38,18 +37,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # gRPC's channels belong 
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     with engine_triton(tmp_path_factory.mktemp("engine"), slots=3, batch_size=64) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def tokenizer(server: TritonServer) -> TextTokenizer:
-    (folder,) = server.repositories[0].glob("*/tokenizer")
-    return TextTokenizer(folder)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(server: TritonServer) -> AsyncIterator[EngineClient]:
-    async with EngineClient(grpc_address(server), ENGINE) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
-import pytest_asyncio
 from tritonclient.utils import InferenceServerException
 
 from launcher.triton_server import TritonServer
 from tests.support.engine_client import EngineClient
-from tests.support.engine_triton import ENGINE, engine_triton, grpc_address
+from tests.support.engine_triton import engine_triton
 
 SLOTS = 2
 QUEUE = 3
@@ -32,12 +31,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("engine")
     with engine_triton(folder, slots=SLOTS, batch_size=64, max_queue_size=QUEUE) as server:
         yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(server: TritonServer) -> AsyncIterator[EngineClient]:
-    async with EngineClient(grpc_address(server), ENGINE) as client:
-        yield client
 
 
 def long_answer(engine: EngineClient, **tensors: Any) -> Any:

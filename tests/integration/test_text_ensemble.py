@@ -31,12 +31,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def tokenizer(server: TritonServer) -> TextTokenizer:
-    (folder,) = server.repositories[0].glob("*/tokenizer")
-    return TextTokenizer(folder)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(server: TritonServer) -> AsyncIterator[grpc.InferenceServerClient]:
     client = grpc.InferenceServerClient(grpc_address(server))
