@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Bytes that may arrive on a call before they are read: a token is some 100 to 200, so this is a thousand of them.
 RECEIVE_WINDOW = 256 << 10
-LARGEST_MESSAGE = 256 << 20
+LARGEST_MESSAGE = 64 << 20
 _PREFIX = 5
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -39,10 +39,12 @@ class Call:
     """Made by `Connection.open`. Everything happens on the event loop of the connection."""
 
     __slots__ = (
+        "_allowed_ahead",
         "_connection",
         "_credit",
         "_failure",
         "_messages",
+        "_needed",
         "_partial",
         "_room",
         "_sent",
@@ -59,7 +61,9 @@ class Call:
         self.ended = False
         self._connection = connection
         self._messages: deque[bytes] = deque()
-        self._partial = b""  # of a message that has not arrived in full
+        self._partial = bytearray()  # of a message that has not arrived in full
+        self._needed = 0  # how long `_partial` gets
+        self._allowed_ahead = False  # whether the rest of that message was allowed before anything of it is read
         self._credit = 0  # bytes that were read and may arrive anew; negative: allowed ahead of their being read
         self._sent = False
         self._failure: CallFailed | None = None
@@ -119,8 +123,10 @@ class Call:
     def feed(self, data: bytes) -> None:
         """The content of a DATA frame."""
         if self._partial:
-            data = self._partial + data
-            self._partial = b""
+            self._partial += data
+            if len(self._partial) < self._needed:
+                return
+            data, self._partial = bytes(self._partial), bytearray()
         position = 0
         size = len(data)
         while size - position >= _PREFIX:
@@ -131,18 +137,27 @@ class Call:
                 self._break_off(grpc.StatusCode.INTERNAL, "a compressed message, which was not asked for")
                 return
             self._messages.append(data[position + _PREFIX : end])
+            self._allowed_ahead = False
             position = end
         if position < size:
             self._keep_partial(data[position:])
         if self._messages:
             self._wake()
 
+    def skip(self, size: int) -> None:
+        """Padding: it took room in the window, and nobody reads it."""
+        self._credit += size
+
     def finish(self, trailers: dict[str, str]) -> None:
         """The peer has ended the call; its status is in the trailers."""
+        if self.ended:
+            return
         if not self._sent:  # it did not want to hear all of the request
             self._connection.reset(self)
         status = trailers.get("grpc-status", "")
-        if status == "0" and not self._partial:
+        if status == "0" and self._partial:
+            self.end(CallFailed(grpc.StatusCode.INTERNAL, "the last message is incomplete"))
+        elif status == "0":
             self.end(None)
         elif status.isdigit():
             code = _CODES.get(int(status), grpc.StatusCode.UNKNOWN)
@@ -167,16 +182,19 @@ class Call:
             self._room.set_result(None)
 
     def _keep_partial(self, data: bytes) -> None:
-        self._partial = data
+        self._partial = bytearray(data)
         if len(data) < _PREFIX:
+            self._needed = _PREFIX
             return
         length = int.from_bytes(data[1:_PREFIX], "big")
+        self._needed = _PREFIX + length
         if length > LARGEST_MESSAGE:
             self._break_off(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of {length} bytes")
-        elif length > RECEIVE_WINDOW // 2 and self._credit > -length:
+        elif length > RECEIVE_WINDOW // 2 and not self._allowed_ahead:
             # It would never fit into the window as it is: what is still to come of it is allowed at once.
             self._connection.write(frames.window_update(self.id, length))
             self._credit -= length
+            self._allowed_ahead = True
 
     def _break_off(self, code: grpc.StatusCode, details: str) -> None:
         self._connection.reset(self)

@@ -20,8 +20,9 @@ from adapter.triton.call import RECEIVE_WINDOW, Call, CallFailed
 _CONNECTION_WINDOW = frames.LARGEST_WINDOW  # calls are bounded one by one
 _ACKNOWLEDGE_AFTER = 16 << 20  # bytes
 _LARGEST_HEADERS = 64 << 10
-# TCP's own probes find a machine that vanished: after 20 s of silence, then every 5 s, three times.
-_KEEP_ALIVE = (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+# TCP's own probes find a machine that vanished: after 20 s of silence, then every 5 s, three times; the same time, in
+# milliseconds, is what it has to acknowledge data that was sent.
+_KEEP_ALIVE = (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 35_000))
 _RESET_STATUS = {
     frames.REFUSED_STREAM: grpc.StatusCode.UNAVAILABLE,
     frames.CANCEL: grpc.StatusCode.CANCELLED,
@@ -68,6 +69,9 @@ class Connection(asyncio.Protocol):
         """
         call = Call(self, self._next_id, self._peer_window, timeout)
         self._next_id += 2
+        if self.closed.done():  # lost between its being made and its being used
+            call.end(CallFailed(grpc.StatusCode.UNAVAILABLE, "socket: the connection was closed"))
+            return call
         self._calls[call.id] = call
         self.write(frames.frame(frames.HEADERS, frames.END_HEADERS, call.id, header_block))
         return call
@@ -142,7 +146,9 @@ class Connection(asyncio.Protocol):
                 call = calls.get(stream_id & frames.LARGEST_STREAM_ID)
                 if call is not None:  # else it was cancelled, and this was under way
                     if flags & frames.PADDED:
-                        call.feed(frames.unpadded(buffer[start:end], flags))
+                        content = frames.unpadded(buffer[start:end], flags & frames.PADDED)
+                        call.skip(end - start - len(content))
+                        call.feed(content)
                     else:
                         call.feed(buffer[start:end])
                     if flags & frames.END_STREAM:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,8 +80,13 @@ def serve(
         LogLevel, typer.Option(envvar="TRITONGATE_LOG_LEVEL", help="How much the adapter logs.")
     ] = LogLevel.info,
     log_format: Annotated[
-        LogFormat, typer.Option(envvar="TRITONGATE_LOG_FORMAT", help="Form of the adapter's log lines.")
-    ] = LogFormat.json,
+        LogFormat | None,
+        typer.Option(
+            envvar="TRITONGATE_LOG_FORMAT",
+            show_default="text at a terminal, else json",
+            help="Form of the adapter's log lines.",
+        ),
+    ] = None,
     triton_log: Annotated[
         Path | None,
         typer.Option(
@@ -103,8 +109,9 @@ def serve(
         )
     if model and repository:
         raise fail("--repository is served as it is; it cannot be combined with --model", 2)
+    form = log_format or (LogFormat.text if sys.stderr.isatty() else LogFormat.json)
     settings = make_settings(
-        host=host, port=port, api_keys_file=api_keys_file, log_level=log_level.value, log_format=log_format.value
+        host=host, port=port, api_keys_file=api_keys_file, log_level=log_level.value, log_format=form.value
     )
     with errors_told(), stopped_cleanly() as signals:
         check(settings)

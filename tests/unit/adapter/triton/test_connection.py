@@ -11,7 +11,7 @@ import hpack
 import pytest
 
 from adapter.triton import frames
-from adapter.triton.call import CallFailed
+from adapter.triton.call import RECEIVE_WINDOW, CallFailed
 from adapter.triton.connection import Connection
 from tests.unit.adapter.triton.grpc_server import METHOD, serving
 
@@ -132,6 +132,67 @@ async def test_control_frames_are_answered() -> None:
     connection.data_received(frames.reset(1, frames.REFUSED_STREAM))
     with pytest.raises(CallFailed) as failure:
         await call.read()
+    assert failure.value.code is grpc.StatusCode.UNAVAILABLE
+
+
+def message(content: bytes) -> bytes:
+    return b"\x00" + len(content).to_bytes(4, "big") + content
+
+
+def granted(written: bytes, stream_id: int) -> int:
+    """The window that WINDOW_UPDATE frames of `written` give to a stream."""
+    total, position = 0, 0
+    while position < len(written):
+        high, low, kind, _, stream = frames.FRAME_HEADER.unpack_from(written, position)
+        position += frames.HEADER_SIZE
+        if kind == frames.WINDOW_UPDATE and stream == stream_id:
+            total += frames.uint32(written[position : position + 4])
+        position += (high << 8) + low
+    return total
+
+
+async def test_padding_is_given_back_to_the_window() -> None:
+    transport = _Transport()
+    connection = Connection()
+    connection.connection_made(transport)
+    call = connection.open(b"", 10)
+    transport.written = b""
+    arrived = 0
+    for _ in range(200):
+        payload = b"\xff" + message(b"x" * 1000) + bytes(255)
+        connection.data_received(frames.frame(frames.DATA, frames.PADDED, call.id, payload))
+        assert await call.read() == b"x" * 1000
+        arrived += len(payload)
+    assert 0 <= arrived - granted(transport.written, call.id) < RECEIVE_WINDOW // 2 + 1300
+    call.cancel()
+
+
+async def test_a_large_message_is_allowed_once_and_given_back_once() -> None:
+    transport = _Transport()
+    connection = Connection()
+    connection.connection_made(transport)
+    call = connection.open(b"", 10)
+    transport.written = b""
+    arrived = 0
+    for _ in range(3):
+        data = message(bytes(RECEIVE_WINDOW * 2))
+        for start in range(0, len(data), 16_384):
+            connection.data_received(frames.frame(frames.DATA, 0, call.id, data[start : start + 16_384]))
+            arrived += len(data[start : start + 16_384])
+            ahead = granted(transport.written, call.id) + RECEIVE_WINDOW - arrived
+            assert 0 <= ahead <= RECEIVE_WINDOW * 3
+        assert await call.read() == bytes(RECEIVE_WINDOW * 2)
+    call.cancel()
+
+
+async def test_a_connection_that_is_lost_at_once_fails_its_calls_at_once() -> None:
+    connection = Connection()
+    connection.connection_made(_Transport())
+    connection.connection_lost(None)
+    call = connection.open(b"", 10)
+    await asyncio.wait_for(call.send(b"request"), 1)
+    with pytest.raises(CallFailed) as failure:
+        await asyncio.wait_for(call.read(), 1)
     assert failure.value.code is grpc.StatusCode.UNAVAILABLE
 
 
