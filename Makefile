@@ -38,5 +38,7 @@ lock: ## resolve the dependencies anew, with hashes
 	@requirements/make_locks.sh "$$(sh requirements/find_python.sh)"
 
 clean: ## remove the environment and everything generated (not the downloaded weights)
+	@if command -v flock >/dev/null && [ -e .run/lock ] && ! flock -n .run/lock true; then \
+		echo "tritongate serve (process $$(cat .run/lock)) runs from here: stop it first" >&2; exit 1; fi
 	@rm -rf .venv .run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

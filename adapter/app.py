@@ -76,6 +76,8 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         message = f"Invalid URL ({request.method} {request.url.path})"
+        if not request.url.path.startswith("/v1/"):
+            message += ": the API is below /v1"
     else:
         message = f"{error.detail} ({request.method} {request.url.path})"
     refusal = APIError(error.status_code, message, headers=dict(error.headers or {}))

@@ -103,7 +103,13 @@ def timed_out() -> APIError:
 
 def stopping() -> APIError:
     """503: this server shuts down, and the answer was not complete in time."""
-    return unavailable("This server is shutting down.")
+    return APIError(
+        503,
+        "This server is shutting down.",
+        type="server_error",
+        code="shutting_down",
+        headers={"retry-after": "1"},
+    )
 
 
 def internal(message: str) -> APIError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from adapter.security.exposure import check_exposure
 from adapter.security.keys import KeyRing
 from adapter.settings import Settings
 from adapter.telemetry import logs
+
+logger = logging.getLogger("tritongate.server")
 
 _BACKLOG = 1024
 _KEEP_ALIVE = 75  # seconds; longer than the usual load balancer's, so that it is the one to close
@@ -72,6 +75,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: Any = None) -> None:
         if self._announcing is not None:
             self._announcing.cancel()
+        if self.server_state.tasks:
+            fields = {"open": len(self.server_state.tasks), "seconds": self.config.timeout_graceful_shutdown}
+            logger.info("stopping: open answers may finish; Ctrl-C again ends them", extra={"fields": fields})
         await super().shutdown(sockets)
 
     async def _announce(self) -> None:

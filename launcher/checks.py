@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import httpx
+
 from build.catalog import ModelEntry
 from build.fetch import cached
 from launcher import guard
 from launcher.libpython import shortcomings
 from launcher.ports import reason_taken
 from launcher.processes import PREFIX, processes_of
-from launcher.triton_binaries import REMOTE_HINT, TritonNotFound, lay_out, supported_platform
+from launcher.triton_binaries import NO_TELEMETRY, REMOTE_HINT, TritonNotFound, lay_out, supported_platform
 
 INSTALL = "make setup (in a checkout), or: pip install 'tritongate[cpu]'"
 MEGABYTE = 1 << 20
@@ -135,6 +137,7 @@ def importable(module: str, purpose: str) -> Finding:
             text=True,
             errors="replace",
             timeout=PROBE_TIMEOUT,
+            env={**os.environ, **NO_TELEMETRY},
         )
     except (OSError, subprocess.SubprocessError) as error:
         return Finding(Verdict.FAILED, module, str(error), INSTALL)
@@ -227,10 +230,22 @@ def address(host: str, port: int) -> Finding:
     reason = reason_taken(host, port)
     if reason is None:
         return Finding(Verdict.OK, subject, "free")
+    if _is_tritongate(host, port):
+        return Finding(Verdict.OK, subject, "Tritongate runs there")
     mend = "tritongate serve --port N chooses another" + (
         f"; ss -ltnp 'sport = :{port}' shows who has it" if port else ""
     )
     return Finding(Verdict.FAILED, subject, reason, mend)
+
+
+def _is_tritongate(host: str, port: int) -> bool:
+    """Whether what listens there answers as an adapter does."""
+    try:
+        with httpx.Client(timeout=2.0, trust_env=False) as client:
+            answer = client.get(f"http://{f'[{host}]' if ':' in host else host}:{port}/health/live")
+        return answer.json() == {"status": "live"} and "x-request-id" in answer.headers
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return False
 
 
 def _missing_bytes(entries: tuple[ModelEntry, ...], cache: Path) -> int:

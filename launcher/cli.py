@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from adapter.app import VERSION
 from launcher.commands import doctor, keys, models, serve
 
 app = typer.Typer(
@@ -18,6 +21,21 @@ app = typer.Typer(
 for command in (serve, models, doctor):
     app.add_typer(command.app)
 app.add_typer(keys.app, name="keys")
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tritongate {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """The OpenAI API in front of NVIDIA Triton Inference Server."""
 
 
 def main() -> None:

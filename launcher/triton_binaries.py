@@ -27,6 +27,10 @@ class TritonNotFound(LauncherError):
     """There is no Triton for this machine, or a part of it is missing; the message says what to do."""
 
 
+# Without it ONNX Runtime, when it is imported, writes an id and events for its makers into the user's cache folder.
+NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
+
+
 @dataclass(frozen=True)
 class TritonBinaries:
     """One laid-out Triton: what to execute, where its backends are, and the environment it needs."""
@@ -51,6 +55,7 @@ class TritonBinaries:
         inherited = [variables["LD_LIBRARY_PATH"]] if variables.get("LD_LIBRARY_PATH") else []
         variables["LD_LIBRARY_PATH"] = os.pathsep.join([*map(str, self.libraries), *inherited])
         variables["PYTHONUNBUFFERED"] = "1"
+        variables.update(NO_TELEMETRY)
         return variables
 
 

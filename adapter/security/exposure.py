@@ -34,7 +34,7 @@ def check_exposure(settings: Settings, keys: KeyRing) -> None:
     raise ExposureError(
         f"{settings.host} can be reached from other machines, and no API key is set: anybody could use this server.\n"
         "Make a key:   tritongate keys new --file keys.txt\n"
-        "and serve with it:   TRITONGATE_API_KEYS_FILE=keys.txt (or the key itself in TRITONGATE_API_KEYS)\n"
+        "and serve with it:   --api-keys-file keys.txt (or the key itself in TRITONGATE_API_KEYS)\n"
         "or listen on this machine only:   --host 127.0.0.1"
     )
 

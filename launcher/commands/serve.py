@@ -114,9 +114,10 @@ def serve(
         host=host, port=port, api_keys_file=api_keys_file, log_level=log_level.value, log_format=form.value
     )
     with errors_told(), stopped_cleanly() as signals:
-        check(settings)
         if triton:
             grpc_target(triton)
+        check(settings)
+        if triton:
             run_adapter(settings.model_copy(update={"triton_url": triton}), f"Triton at {triton}")
             return
         if repository and not any(repository.glob("*/config.pbtxt")):

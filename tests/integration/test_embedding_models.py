@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,9 +88,15 @@ def test_a_batch_of_ragged_texts_equals_one_at_a_time(client: grpc.InferenceServ
 
 
 def executions(client: grpc.InferenceServerClient) -> tuple[int, int]:
-    """Rows and executions of the encoder so far."""
-    statistics = client.get_inference_statistics(f"{NAME}_encoder").model_stats[0]
-    return statistics.inference_count, statistics.execution_count
+    """Rows and executions of the encoder so far; Triton counts a request a moment after it has answered it."""
+    before = None
+    while True:
+        statistics = client.get_inference_statistics(f"{NAME}_encoder").model_stats[0]
+        counts = (statistics.inference_count, statistics.execution_count)
+        if counts == before:
+            return counts
+        before = counts
+        time.sleep(0.2)
 
 
 def test_requests_of_different_lengths_share_a_batch(client: grpc.InferenceServerClient) -> None:

@@ -113,6 +113,14 @@ async def test_a_character_cut_off_by_the_length_is_not_lost(
     assert text_of(streamed) == whole["text_output"][0].decode() == "🦄\ufffd"
 
 
+async def test_empty_words_are_none(client: grpc.InferenceServerClient) -> None:
+    """Triton's own examples send them so."""
+    inputs = {"text_input": "The capital of France is", "max_tokens": 5}
+    (plain,) = await generate(client, **inputs)
+    (with_empty,) = await generate(client, stop_words=[""], bad_words=[""], **inputs)
+    assert with_empty["text_output"][0] == plain["text_output"][0]
+
+
 async def test_words_and_sampling(client: grpc.InferenceServerClient) -> None:
     inputs = {"text_input": "Once upon a time there was a little", "max_tokens": 12, "stream": True}
     plain = text_of(await generate(client, **inputs))
@@ -184,7 +192,6 @@ async def test_tokenizer_files(client: grpc.InferenceServerClient, tokenizer: Te
         ({"text_input": "a", "messages": CHAT}, "exactly one of QUERY and MESSAGES"),
         ({"messages": "{"}, "MESSAGES: not JSON"),
         ({"messages": '["hi"]'}, "MESSAGES: a JSON array of message objects"),
-        ({"text_input": "a", "stop_words": [""]}, "STOP_WORDS_DICT: a word must not be empty"),
         ({"text_input": "a", "embedding_bias_words": ["b"]}, "EMBEDDING_BIAS_WEIGHTS: 1 weights are needed"),
         ({"text_input": "word " * 9000}, "leaves no room"),
         ({"text_input": "a", "temperature": -1.0}, "temperature: must be"),

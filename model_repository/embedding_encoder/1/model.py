@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at its import: no id and no events for its makers
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 

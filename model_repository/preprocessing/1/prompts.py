@@ -55,12 +55,12 @@ class PromptMaker:
                 f"the prompt has {len(prompt)} tokens; the context of {self._settings.context_length} leaves no room"
             )
         end_id = _integer(inputs, "END_ID", -1)
-        stop_words = [self._words(text, "STOP_WORDS_DICT") for text in _strings(inputs, "STOP_WORDS_DICT")]
+        stop_words = self._word_list(inputs, "STOP_WORDS_DICT")
         if end_id == -1:
             # An engine has one end token; a model's further ones work like stop words.
             end_id, *others = self._settings.end_ids
             stop_words += [[token] for token in others]
-        bad_words = [self._words(text, "BAD_WORDS_DICT") for text in _strings(inputs, "BAD_WORDS_DICT")]
+        bad_words = self._word_list(inputs, "BAD_WORDS_DICT")
         return {
             "INPUT_ID": np.array([prompt], dtype=np.int32),
             "REQUEST_INPUT_LEN": np.array([[len(prompt)]], dtype=np.int32),
@@ -97,6 +97,10 @@ class PromptMaker:
             return template.render(messages, add_generation_prompt=True)
         except TemplateError as error:
             raise PromptError(f"MESSAGES: {error}") from None
+
+    def _word_list(self, inputs: Mapping[str, np.ndarray], name: str) -> list[list[int]]:
+        """The words' token ids. An empty one is none: Triton's own examples send "" for an empty list."""
+        return [self._words(text, name) for text in _strings(inputs, name) if text]
 
     def _words(self, text: str, name: str) -> list[int]:
         ids = self._tokenizer.encode(text, add_special_tokens=False)

@@ -9,7 +9,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import types
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -203,3 +205,24 @@ def test_address() -> None:
         port = listener.getsockname()[1]
         failed(checks.address("127.0.0.1", port), "already in use", "--port", str(port))
     assert checks.address("127.0.0.1", port).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(("header", "verdict"), [("x-request-id", Verdict.OK), ("x-other", Verdict.FAILED)])
+def test_address_that_our_own_server_holds(header: str, verdict: Verdict) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health/live" else 404)
+            self.send_header(header, "1")
+            self.end_headers()
+            self.wfile.write(b'{"status": "live"}')
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        assert checks.address("127.0.0.1", server.server_port).verdict is verdict
+    finally:
+        server.shutdown()
+        server.server_close()

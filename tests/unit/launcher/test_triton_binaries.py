@@ -41,6 +41,7 @@ def test_models_run_in_this_environment(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PYTHONHOME", "/elsewhere")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib")
     environment = lay_out(tmp_path).environment()
+    assert environment["ORT_DISABLE_TELEMETRY"] == "1"
     assert "PYTHONPATH" not in environment and "PYTHONHOME" not in environment
     assert environment["LD_LIBRARY_PATH"].endswith(":/opt/lib")
     answer = subprocess.run(
