@@ -101,10 +101,6 @@ class TritonServer:
         return f"http://{LOOPBACK}:{self.ports['http']}"
 
     @property
-    def metrics_url(self) -> str:
-        return f"http://{LOOPBACK}:{self.ports['metrics']}/metrics"
-
-    @property
     def ready(self) -> bool:
         """Whether Triton runs with every model loaded, as far as the supervisor knows."""
         return self._ready.is_set()

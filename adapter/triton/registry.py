@@ -86,10 +86,6 @@ class ModelRegistry:
             )
         return model
 
-    def known_ids(self) -> frozenset[str]:
-        """Ids that are fit to be metric labels: those of served models."""
-        return frozenset(self._models)
-
     def _unknown(self, model_id: str) -> APIError:
         if reason := self._broken.get(model_id):
             return unavailable(f"The model `{model_id}` is loaded in Triton but cannot be served: {reason}")

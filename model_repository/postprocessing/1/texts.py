@@ -9,12 +9,16 @@ A response of a stream may end inside a character. What is known of the tokens b
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
 from tokentext.detokenizer import IncrementalDetokenizer
 from tokentext.tokenizer import TextTokenizer
 
+# Seconds between two responses after which a request counts as over: what its last one left of a character must not
+# begin the answer to somebody else who happens to use the same id.
+FORGOTTEN_AFTER = 60.0
 MAX_OPEN = 1024  # requests whose decoders are kept; the one not heard of for longest makes room
 
 
@@ -28,7 +32,7 @@ class TextMaker:
     def __init__(self, tokenizer: TextTokenizer, skip_special_tokens: bool) -> None:
         self._tokenizer = tokenizer
         self._skip = skip_special_tokens
-        self._open: OrderedDict[str, IncrementalDetokenizer] = OrderedDict()
+        self._open: OrderedDict[str, tuple[IncrementalDetokenizer, float]] = OrderedDict()
 
     def whole(self, ids: Sequence[int]) -> str:
         """Text of a sequence that has nothing before and nothing after it."""
@@ -46,8 +50,11 @@ class TextMaker:
 
         Nobody says which response is the last, so an incomplete character at the very end is not shown.
         """
-        decoder = self._open.get(request_id) or self._decoder()
-        self._open[request_id] = decoder
+        now = time.monotonic()
+        decoder, last = self._open.get(request_id, (None, 0.0))
+        if decoder is None or now - last > FORGOTTEN_AFTER:
+            decoder = self._decoder()
+        self._open[request_id] = (decoder, now)
         self._open.move_to_end(request_id)
         if len(self._open) > MAX_OPEN:
             self._open.popitem(last=False)

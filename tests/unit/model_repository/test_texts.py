@@ -74,3 +74,14 @@ def test_requests_with_ids_are_kept_apart_and_bounded(tokenizer: TextTokenizer) 
     for number in range(texts.MAX_OPEN):
         maker.next(f"other {number}", euro)
     assert maker.next("a", unicorn[3:]) == "\ufffd"  # its decoder had to make room
+
+
+def test_an_id_used_again_later_does_not_take_over_what_was_left(
+    tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = texts.TextMaker(tokenizer, True)
+    now = 1000.0
+    monkeypatch.setattr(texts.time, "monotonic", lambda: now)
+    assert maker.next("1", tokenizer.encode("🦄")[:2]) == ""  # its client left
+    now += texts.FORGOTTEN_AFTER + 1
+    assert maker.next("1", tokenizer.encode("Hello")) == "Hello"
