@@ -43,11 +43,10 @@ class Endpoint:
         self._connections: list[Connection] = []
         self._connecting = asyncio.Lock()
 
-    async def call(self, message: bytes, timeout: float) -> Call:
-        """Sends a request.
+    async def open(self, timeout: float) -> Call:
+        """Begins a call, whose request `Call.send` then sends.
 
         Args:
-            message: the encoded request.
             timeout: seconds for the whole call; the server is told too.
 
         Raises:
@@ -55,13 +54,7 @@ class Endpoint:
         """
         connection = self._usable() or await self._connect()
         headers = self._headers + frames.header_block([(b"grpc-timeout", b"%dm" % max(1, round(timeout * 1000)))])
-        call = connection.open(headers, timeout)
-        try:
-            await call.send(message)
-        except BaseException:
-            call.cancel()
-            raise
-        return call
+        return connection.open(headers, timeout)
 
     async def close(self) -> None:
         for connection in self._connections:

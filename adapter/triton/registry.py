@@ -37,7 +37,8 @@ class ModelRegistry:
         self._broken: dict[str, str] = {}  # served id -> why it is not served
         self._described: dict[str, ModelDescription] = {}  # Triton name -> description
         self._checked = 0.0
-        self._retry: dict[str, float] = {}  # Triton name -> when its tokenizer, which failed, is tried again
+        # Triton name -> when its tokenizer, which could not be had, is tried again, and why it could not
+        self._retry: dict[str, tuple[float, str]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self.reachable = False
@@ -180,14 +181,15 @@ class ModelRegistry:
             if current is not None and _same(current, description):
                 models[description.id] = current
                 continue
-            if self._retry.get(description.triton_name, 0.0) > time.monotonic():
-                broken[description.id] = self._broken[description.id]
+            again, reason = self._retry.get(description.triton_name, (0.0, ""))
+            if again > time.monotonic():
+                broken[description.id] = reason
                 continue
             try:
                 tokenizer = await self._tokenizers.load(description)
             except TokenizerUnavailable as error:
                 broken[description.id] = str(error)
-                self._retry[description.triton_name] = time.monotonic() + _RETRY_AFTER
+                self._retry[description.triton_name] = (time.monotonic() + _RETRY_AFTER, str(error))
                 if self._broken.get(description.id) != str(error):
                     fields = {"model": description.id, "reason": str(error)}
                     logger.error("a model is not served", extra={"fields": fields})

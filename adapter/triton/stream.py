@@ -114,10 +114,11 @@ class EngineStream:
             await asyncio.wait_for(drain(), _END_TIMEOUT)
 
     async def _open(self) -> Call:
-        self._call = await self._channel.streams.call(self._request.SerializeToString(), self._timeout)
-        if self._cancelled:  # while the request was being sent
-            self._call.cancel()
-        return self._call
+        self._call = call = await self._channel.streams.open(self._timeout)
+        if self._cancelled:  # while the connection was being made
+            call.cancel()
+        await call.send(self._request.SerializeToString())
+        return call
 
 
 def parse_step(response: pb.ModelInferResponse) -> EngineStep:

@@ -42,6 +42,8 @@ class TritonPythonModel:
             return _error(str(error), pb_utils.TritonError.NOT_FOUND)
         except PromptError as error:
             return _error(str(error), pb_utils.TritonError.INVALID_ARG)
+        except Exception as error:  # would fail every request of the batch, and show this one's text in the error
+            return _error(f"this request cannot be prepared ({type(error).__name__})", pb_utils.TritonError.INVALID_ARG)
         wanted = request.requested_output_names()
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, array) for name, array in outputs.items() if name in wanted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,10 +13,11 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from adapter.triton import frames
 from adapter.triton.call import RECEIVE_WINDOW, Call, CallFailed
 from adapter.triton.channel import TritonChannel
 from adapter.triton.endpoint import Endpoint
-from adapter.triton.stream import EngineStream
+from adapter.triton.stream import EngineStream, StreamCancelled
 from adapter.triton.tls import client_context
 from tests.unit.adapter.triton.grpc_server import METHOD, serving
 
@@ -24,6 +26,12 @@ TLS = Path(__file__).parents[3] / "data" / "tls"
 
 def endpoint(port: int) -> Endpoint:
     return Endpoint("127.0.0.1", port, tls=None, path=METHOD)
+
+
+async def start(client: Endpoint, message: bytes, timeout: float) -> Call:
+    call = await client.open(timeout)
+    await call.send(message)
+    return call
 
 
 async def collect(call: Call) -> list[bytes]:
@@ -41,7 +49,7 @@ async def count_up(request: bytes, context: Any) -> AsyncIterator[bytes]:
 async def test_messages_arrive_in_order_and_the_call_ends() -> None:
     async with serving(count_up) as (_, port):
         client = endpoint(port)
-        call = await client.call(b"300", 10)
+        call = await start(client, b"300", 10)
         assert await collect(call) == [b"message %d" % number for number in range(300)]
         assert call.ended
         assert await call.read() is None
@@ -56,7 +64,7 @@ async def test_many_calls_share_a_connection_without_mixing() -> None:
 
     async with serving(echo) as (_, port):
         client = endpoint(port)
-        calls = await asyncio.gather(*(client.call(b"call %d" % number, 20) for number in range(200)))
+        calls = await asyncio.gather(*(start(client, b"call %d" % number, 20) for number in range(200)))
         answers = await asyncio.gather(*(collect(call) for call in calls))
         assert answers == [[b"call %d" % number] * 20 for number in range(200)]
         assert len(client._connections) == 1
@@ -73,7 +81,7 @@ async def test_messages_and_requests_larger_than_every_window() -> None:
     async with serving(double) as (_, port):
         client = endpoint(port)
         for _ in range(3):  # windows are given back
-            assert await collect(await client.call(request, 20)) == [request + request, b"end"]
+            assert await collect(await start(client, request, 20)) == [request + request, b"end"]
         await client.close()
 
 
@@ -88,8 +96,8 @@ async def test_what_is_not_read_is_not_taken_in() -> None:
 
     async with serving(flood) as (_, port):
         client = endpoint(port)
-        call = await client.call(b"go", 30)
-        other = await client.call(b"go", 30)
+        call = await start(client, b"go", 30)
+        other = await start(client, b"go", 30)
         assert await call.read() == bytes(10_000)
         assert len(await collect(other)) == 2000  # a slow reader does not hold up another call
         waiting = len(call._messages) * 10_000
@@ -106,7 +114,7 @@ async def test_an_error_comes_with_its_code_and_words_after_the_messages() -> No
 
     async with serving(fail) as (_, port):
         client = endpoint(port)
-        call = await client.call(b"go", 10)
+        call = await start(client, b"go", 10)
         assert await call.read() == b"first"
         with pytest.raises(CallFailed) as failure:
             await call.read()
@@ -119,7 +127,7 @@ async def test_an_unknown_method_is_an_error_with_its_code() -> None:
     async with serving(count_up) as (_, port):
         client = Endpoint("127.0.0.1", port, tls=None, path="/test.Echo/Nothing")
         with pytest.raises(CallFailed) as failure:
-            await (await client.call(b"1", 10)).read()
+            await (await start(client, b"1", 10)).read()
         assert failure.value.code is grpc.StatusCode.UNIMPLEMENTED
         await client.close()
 
@@ -137,7 +145,7 @@ async def test_cancel_reaches_the_server_and_frees_the_call() -> None:
 
     async with serving(forever) as (_, port):
         client = endpoint(port)
-        call = await client.call(b"go", 30)
+        call = await start(client, b"go", 30)
         assert await call.read() == b"again"
         call.cancel()
         call.cancel()
@@ -146,7 +154,7 @@ async def test_cancel_reaches_the_server_and_frees_the_call() -> None:
             await collect(call)
         assert failure.value.code is grpc.StatusCode.CANCELLED
         assert not client._connections[0]._calls
-        again = await client.call(b"go", 30)  # the connection is as good as before
+        again = await start(client, b"go", 30)  # the connection is as good as before
         assert await again.read() == b"again"
         again.cancel()
         await client.close()
@@ -159,13 +167,13 @@ async def test_a_cancelled_reader_is_woken_and_another_task_cancels_cleanly() ->
 
     async with serving(silent) as (_, port):
         client = endpoint(port)
-        call = await client.call(b"go", 30)
+        call = await start(client, b"go", 30)
         reader = asyncio.create_task(call.read())
         await asyncio.sleep(0.05)
         call.cancel()
         with pytest.raises(CallFailed):
             await asyncio.wait_for(reader, 5)
-        call = await client.call(b"go", 30)
+        call = await start(client, b"go", 30)
         reader = asyncio.create_task(call.read())
         await asyncio.sleep(0.05)
         reader.cancel()
@@ -186,7 +194,7 @@ async def test_the_time_limit_ends_the_call_and_the_server_knows_it() -> None:
 
     async with serving(silent) as (_, port):
         client = endpoint(port)
-        call = await client.call(b"go", 0.3)
+        call = await start(client, b"go", 0.3)
         with pytest.raises(CallFailed) as failure:
             await asyncio.wait_for(call.read(), 5)
         assert failure.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -201,16 +209,16 @@ async def test_a_lost_server_ends_calls_and_is_found_again() -> None:
 
     async with serving(one_then_wait) as (_, port):
         client = endpoint(port)
-        call = await client.call(b"go", 30)
+        call = await start(client, b"go", 30)
         assert await call.read() == b"one"
     with pytest.raises(CallFailed) as failure:
         await asyncio.wait_for(call.read(), 5)
     assert failure.value.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
     with pytest.raises(CallFailed) as failure:
-        await client.call(b"go", 30)
+        await start(client, b"go", 30)
     assert failure.value.code is grpc.StatusCode.UNAVAILABLE
     async with serving(count_up, port) as (_, _):
-        assert len(await collect(await client.call(b"3", 10))) == 3
+        assert len(await collect(await start(client, b"3", 10))) == 3
     await client.close()
 
 
@@ -223,11 +231,11 @@ async def test_a_server_that_takes_few_calls_gets_further_connections() -> None:
 
     async with serving(hold, options=[("grpc.max_concurrent_streams", 2)]) as (_, port):
         client = endpoint(port)
-        first = await client.call(b"go", 30)
+        first = await start(client, b"go", 30)
         assert await first.read() == b"begun"  # by now its settings are known
         calls = [first]
         for _ in range(4):
-            call = await client.call(b"go", 30)
+            call = await start(client, b"go", 30)
             assert await asyncio.wait_for(call.read(), 5) == b"begun"
             calls.append(call)
         assert len(client._connections) >= 2
@@ -243,7 +251,7 @@ async def test_nothing_there_is_unavailable() -> None:
         port = probe.getsockname()[1]
     client = endpoint(port)
     with pytest.raises(CallFailed) as failure:
-        await client.call(b"go", 5)
+        await start(client, b"go", 5)
     assert failure.value.code is grpc.StatusCode.UNAVAILABLE
 
 
@@ -256,7 +264,7 @@ async def test_a_server_that_is_no_grpc_server_is_an_error_and_no_hang() -> None
     server = await asyncio.start_server(http1, "127.0.0.1", 0)
     client = endpoint(server.sockets[0].getsockname()[1])
     with pytest.raises(CallFailed) as failure:
-        await asyncio.wait_for((await client.call(b"go", 5)).read(), 5)
+        await asyncio.wait_for((await start(client, b"go", 5)).read(), 5)
     assert failure.value.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
     server.close()
 
@@ -265,11 +273,11 @@ async def test_tls_with_an_authority_of_ones_own() -> None:
     credentials = grpc.ssl_server_credentials([((TLS / "key.pem").read_bytes(), (TLS / "cert.pem").read_bytes())])
     async with serving(count_up, credentials=credentials) as (_, port):
         client = Endpoint("localhost", port, tls=client_context(TLS / "cert.pem"), path=METHOD)
-        assert len(await collect(await client.call(b"5", 10))) == 5
+        assert len(await collect(await start(client, b"5", 10))) == 5
         await client.close()
         stranger = Endpoint("localhost", port, tls=client_context(None), path=METHOD)
         with pytest.raises(CallFailed) as failure:
-            await stranger.call(b"5", 10)
+            await start(stranger, b"5", 10)
         assert failure.value.code is grpc.StatusCode.UNAVAILABLE
         assert "certificate" in failure.value.details
 
@@ -305,3 +313,28 @@ class _OneAnswer(service_pb2_grpc.GRPCInferenceServiceServicer):
             answer.infer_response.outputs.add(name="output_ids", datatype="INT32", shape=[1, 1])
             answer.infer_response.raw_output_contents.append((7).to_bytes(4, "little"))
             yield answer
+
+
+async def test_a_stream_is_cancelled_while_its_request_waits_to_be_sent() -> None:
+    """A peer whose window is closed takes nothing: the client that leaves then is not held up by it."""
+
+    async def closed_window(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frames.settings({frames.SETTINGS_INITIAL_WINDOW_SIZE: 0}))
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(65536):
+                pass
+        writer.close()
+
+    server = await asyncio.start_server(closed_window, "127.0.0.1", 0)
+    channel = TritonChannel(f"grpc://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    (await channel.streams.open(30)).cancel()
+    await asyncio.sleep(0.1)  # its settings have arrived
+    stream = EngineStream(channel, service_pb2.ModelInferRequest(model_name="one"), 30, {})
+    reading = asyncio.create_task(stream.read())
+    await asyncio.sleep(0.1)
+    assert not reading.done()
+    stream.cancel()
+    with pytest.raises(StreamCancelled):
+        await asyncio.wait_for(reading, 2)
+    await channel.close()
+    server.close()
