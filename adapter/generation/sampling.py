@@ -15,7 +15,6 @@ from adapter.triton.tensors import RequestBuilder
 
 # A bias of -100 or 100 has to ban or force a token (OpenAI's API reference); logits of real models stay far below this.
 _FORCE = 1.0e4
-_LARGEST_INT32 = 2**31 - 1
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,8 @@ def from_triton(code: grpc.StatusCode, details: str) -> APIError:
         # Triton's words about a full queue are meant for the client; gRPC's about a lost connection name addresses.
         if "queue" in details.lower():
             return overloaded(f"Triton is busy: {words}")
-        lost = "connect" in details.lower() or "socket" in details.lower() or not details
-        return unavailable("Triton cannot be reached at the moment." if lost else f"Triton is not available: {words}")
+        # Whatever else there is may be a resolver's or a socket's words, which name hosts.
+        return unavailable("Triton cannot be reached at the moment.")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return timed_out()
     if code is grpc.StatusCode.CANCELLED:

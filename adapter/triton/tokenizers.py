@@ -42,23 +42,24 @@ class TokenizerSource:
         self._channel = channel
         self._folder = folder
         self._cache = cache
-        self._loaded: dict[Path, TextTokenizer] = {}
+        self._loaded: dict[tuple[Path, str], TextTokenizer] = {}  # with the digest: a path may get other content
 
     async def load(self, model: ModelDescription) -> TextTokenizer:
         """Raises TokenizerUnavailable."""
         try:
             folder = await self._find(model)
-            tokenizer = self._loaded.get(folder)
+            place = (folder, await asyncio.to_thread(tokenizer_digest, folder))
+            tokenizer = self._loaded.get(place)
             if tokenizer is None:
                 tokenizer = await asyncio.to_thread(TextTokenizer, folder)
-                self._loaded[folder] = tokenizer
+                self._loaded[place] = tokenizer
             return tokenizer
         except (TokenizerFolderError, OSError) as error:
             raise TokenizerUnavailable(str(error)) from error
 
     def keep_only(self, tokenizers: set[TextTokenizer]) -> None:
         """Forgets those that no model uses any more."""
-        self._loaded = {path: tokenizer for path, tokenizer in self._loaded.items() if tokenizer in tokenizers}
+        self._loaded = {place: tokenizer for place, tokenizer in self._loaded.items() if tokenizer in tokenizers}
 
     async def _find(self, model: ModelDescription) -> Path:
         if self._folder is not None and (self._folder / model.triton_name / TOKENIZER_FILES[0]).is_file():

@@ -245,6 +245,9 @@ class Engine:
             self._free(slot)
             self._receiver.fail(generation, str(error), internal=False)
             return
+        except Exception as error:  # this answer is lost, and no other: nobody else would ever answer them
+            self._lost([slot], error)
+            return
         slot.pending = token.id
         self._receiver.token(generation, token)
         if ending is not None:
@@ -262,7 +265,7 @@ class Engine:
         with self._changed:
             self._open -= 1
 
-    def _lost(self, slots: list[Slot], error: LlamaError) -> None:
+    def _lost(self, slots: list[Slot], error: Exception) -> None:
         """llama.cpp failed: nobody knows what is in the cache of these slots."""
         for slot in slots:
             generation = slot.generation
