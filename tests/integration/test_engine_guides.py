@@ -217,3 +217,14 @@ async def test_white_space_is_bounded(guided: Any, tokenizer: TextTokenizer) -> 
     text, reason = await guided("json_schema", schema | {"additionalProperties": False}, 250, embedding_bias=bias)
     assert reason == "stop"
     assert json.loads(text)["a"] in (True, False)
+
+
+async def test_a_schema_that_explodes_is_refused(engine: EngineClient, prompt: list[int]) -> None:
+    """Merging these constraints takes work and memory without end; it must not happen in the engine's process."""
+    hostile: dict[str, Any] = {"type": "string"}
+    for number in range(26):
+        hostile = {"type": "string", "pattern": f"a{number}", "anyOf": [hostile]}
+    with pytest.raises(InferenceServerException, match="too much work"):
+        await engine.generate(
+            prompt, 5, guided_decoding_guide_type="json_schema", guided_decoding_guide=json.dumps(hostile)
+        )

@@ -14,6 +14,7 @@ import llguidance
 import numpy as np
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
+from .guide_trial import affordable
 from .json_schemas import bounded
 from .structural_tags import structural_tag_grammar
 
@@ -114,6 +115,8 @@ class GuideCompiler:
             raise GuideError("nested too deeply") from None
         except ValueError as error:
             raise error if isinstance(error, GuideError) else GuideError(str(error)) from None
+        if not affordable(grammar):
+            raise GuideError("it takes too much work to compile")
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=_limits())
         if matcher.is_error():
             raise GuideError(_one_line(matcher.get_error()))

@@ -53,7 +53,7 @@ class TritonPythonModel:
             receiver=self._delivery,
         )
         self._watch = CancellationWatch(self._engine.cancel)
-        self._compilers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guides")
+        self._compilers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="guides")
         self._by_id: dict[str, Generation] = {}
         self._lock = threading.Lock()
         for part in (self._delivery, self._engine, self._watch):
