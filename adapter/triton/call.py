@@ -107,6 +107,8 @@ class Call:
         if self._credit >= RECEIVE_WINDOW // 2 and not self.ended:
             self._connection.write(frames.window_update(self.id, self._credit))
             self._credit = 0
+        if self._partial and not self.ended:
+            self._allow_ahead()
         return message
 
     @property
@@ -190,10 +192,14 @@ class Call:
         self._needed = _PREFIX + length
         if length > LARGEST_MESSAGE:
             self._break_off(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of {length} bytes")
-        elif length > RECEIVE_WINDOW // 2 and not self._allowed_ahead:
-            # It would never fit into the window as it is: what is still to come of it is allowed at once.
-            self._connection.write(frames.window_update(self.id, length))
-            self._credit -= length
+            return
+        self._allow_ahead()
+
+    def _allow_ahead(self) -> None:
+        """A message that would not fit into the window is allowed at once, if nothing before it is unread."""
+        if self._needed > RECEIVE_WINDOW // 2 and not self._messages and not self._allowed_ahead:
+            self._connection.write(frames.window_update(self.id, self._needed))
+            self._credit -= self._needed
             self._allowed_ahead = True
 
     def _break_off(self, code: grpc.StatusCode, details: str) -> None:

@@ -41,7 +41,7 @@ class Endpoint:
             ]
         )
         self._connections: list[Connection] = []
-        self._connecting = asyncio.Lock()
+        self._attempt: asyncio.Task[Connection] | None = None
 
     async def open(self, timeout: float) -> Call:
         """Begins a call, whose request `Call.send` then sends.
@@ -57,6 +57,8 @@ class Endpoint:
         return connection.open(headers, timeout)
 
     async def close(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
         for connection in self._connections:
             connection.close()
         with contextlib.suppress(asyncio.TimeoutError):
@@ -67,15 +69,19 @@ class Endpoint:
         return next((connection for connection in self._connections if connection.usable), None)
 
     async def _connect(self) -> Connection:
-        async with self._connecting:
-            if connection := self._usable():
-                return connection  # another call has just made it
-            self._connections = [one for one in self._connections if not one.closed.done()]
-            loop = asyncio.get_running_loop()
-            attempt = loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
-            try:
-                _, made = await asyncio.wait_for(attempt, _CONNECT_TIMEOUT)
-            except (OSError, asyncio.TimeoutError) as error:
-                raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"failed to connect: {error}") from error
-            self._connections.append(made)
-            return made
+        """A new connection. Who asks while one is being made waits for that one, and fails with it."""
+        if self._attempt is None or self._attempt.done():
+            self._attempt = asyncio.get_running_loop().create_task(self._make())
+            self._attempt.add_done_callback(lambda task: task.cancelled() or task.exception())  # all may have left
+        try:
+            return await asyncio.shield(self._attempt)
+        except (OSError, asyncio.TimeoutError) as error:
+            raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"failed to connect: {error}") from error
+
+    async def _make(self) -> Connection:
+        self._connections = [one for one in self._connections if not one.closed.done()]
+        loop = asyncio.get_running_loop()
+        attempt = loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
+        _, made = await asyncio.wait_for(attempt, _CONNECT_TIMEOUT)
+        self._connections.append(made)
+        return made
