@@ -76,40 +76,27 @@ def too_large(message: str) -> APIError:
 
 def overloaded(message: str, retry_after: int = 1) -> APIError:
     """503: Triton, or this adapter, has no room at the moment."""
-    return APIError(
-        503,
-        message,
-        type="server_error",
-        code="overloaded",
-        headers={"retry-after": str(retry_after)},
-    )
+    return _try_again(message, code="overloaded", retry_after=retry_after)
 
 
 def unavailable(message: str, retry_after: int = 1) -> APIError:
     """503: Triton cannot be reached."""
-    return APIError(
-        503,
-        message,
-        type="server_error",
-        code="triton_unavailable",
-        headers={"retry-after": str(retry_after)},
-    )
+    return _try_again(message, code="triton_unavailable", retry_after=retry_after)
+
+
+def stopping() -> APIError:
+    """503: this server shuts down, and the answer was not complete in time."""
+    return _try_again("This server is shutting down.", code="shutting_down", retry_after=1)
+
+
+def _try_again(message: str, *, code: str, retry_after: int) -> APIError:
+    headers = {"retry-after": str(retry_after)}
+    return APIError(503, message, type="server_error", code=code, headers=headers)
 
 
 def timed_out() -> APIError:
     """504: the answer took longer than this server allows."""
     return APIError(504, "The model took longer than this server allows.", type="server_error", code="timeout")
-
-
-def stopping() -> APIError:
-    """503: this server shuts down, and the answer was not complete in time."""
-    return APIError(
-        503,
-        "This server is shutting down.",
-        type="server_error",
-        code="shutting_down",
-        headers={"retry-after": "1"},
-    )
 
 
 def internal(message: str) -> APIError:
