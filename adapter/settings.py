@@ -5,8 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from adapter.security.addresses import AllowedHosts
 
 _A_DAY = 86_400.0  # a gRPC timeout has at most eight digits, here of milliseconds
 
@@ -49,10 +51,46 @@ class Settings(BaseSettings):
     discovery_interval: float = Field(
         default=5.0, gt=0, le=_A_DAY, description="seconds between two looks at Triton's models"
     )
+    media_remote: bool = Field(default=True, description="whether images named by http(s) URL are fetched")
+    media_allowed_hosts: str = Field(
+        default="",
+        description="comma-separated hosts and networks (CIDR) to fetch from although they are not public",
+    )
+    media_ports: str = Field(
+        default="80,443",
+        pattern=r"^[0-9]{1,5}(,[0-9]{1,5})*$",
+        description="comma-separated ports that images are fetched from",
+    )
+    media_timeout: float = Field(
+        default=20.0, gt=0, le=_A_DAY, description="longest fetch of an image with its redirects, in seconds"
+    )
+    max_media: int = Field(default=32, gt=0, description="images and audio clips in one request")
+    max_media_bytes: int = Field(default=20 << 20, gt=0, description="largest image or audio clip, in bytes")
+    max_media_total_bytes: int = Field(
+        default=128 << 20, gt=0, description="all images (as the engine gets them) and audio of a request, in bytes"
+    )
+    max_image_pixels: int = Field(
+        default=50_000_000, gt=0, le=89_000_000, description="largest image, width times height"
+    )
+    max_image_edge: int = Field(
+        default=4096, ge=16, description="longest side of an image for the engine; larger ones are scaled down"
+    )
+    max_audio_seconds: float = Field(default=1800.0, gt=0, le=_A_DAY, description="longest audio clip, in seconds")
     stream_usage: StreamUsage = Field(
         default=StreamUsage.CONTINUOUS, description="streaming usage without stream_options"
+    )
+    reasoning_field: str = Field(
+        default="reasoning_content",
+        pattern="^(reasoning_content|reasoning)$",
+        description="name of the field that shows a model's reasoning: reasoning_content or reasoning",
     )
     log_level: str = Field(
         default="info", pattern="^(?i:debug|info|warning|error)$", description="debug, info, warning or error"
     )
     log_format: str = Field(default="json", pattern="^(json|text)$", description="json or text")
+
+    @field_validator("media_allowed_hosts")
+    @classmethod
+    def _check_allowed_hosts(cls, value: str) -> str:
+        AllowedHosts.parse(value)
+        return value
