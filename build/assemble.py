@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a script: the folder above holds the package
@@ -19,13 +19,15 @@ from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
 from build.embedding_graph import GraphError
 from build.engine_settings import Setting
 from build.fetch import cache_folder, fetch
+from build.fim import fim_tokens
 from build.gguf_tokenizer import TokenizerError
 from build.hub import Hub
-from build.parts import Parts, PartsError, make_parts, tokenizer_files
+from build.parts import PROJECTOR, Parts, PartsError, make_parts, tokenizer_files
 from build.render import RenderError, render_config
 from build.repository import ModelFolder, RepositoryError, publish
 from build.transfer import FetchError, Notify
 
+MEDIA_TENSORS = ("media", "prompt_tokens")  # of engines that take images or audio
 SOURCES = Path(__file__).resolve().parent.parent / "model_repository"
 
 # Everything that `prepare` may raise for a reason that a person can mend.
@@ -100,20 +102,25 @@ def _chat(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
         variables["engine_dir"] = str(root / names["engine"] / "engine")
         engine_files = {f"engine/{path.name}": path for path in sorted(parts.engine_dir.iterdir()) if path.is_file()}
     else:
-        variables["weights"] = str(root / names["engine"] / "1" / next(iter(parts.weights)))
+        version = root / names["engine"] / "1"
+        variables["weights"] = str(version / next(iter(parts.weights)))
+        variables["mmproj"] = str(version / PROJECTOR) if PROJECTOR in parts.weights else ""
     parameters = {
         **_parameters(entry, parts, tokenizer_dir, names["preprocessing"]),
         "vocab_size": str(parts.facts.vocab_size),
         "end_ids": str(variables["end_ids"]),
         "tool_parser": entry.tool_parser,
         "reasoning_parser": entry.reasoning_parser,
+        "modalities": ",".join(entry.modalities) if len(entry.modalities) > 1 else "",
+        **_fim(entry, parts),
     }
+    text_only = MEDIA_TENSORS if len(entry.modalities) == 1 else ()
     return [
         _folder(entry.name, "ensemble", entry.engine, variables),
         _folder(
             names["preprocessing"], "preprocessing", entry.engine, variables, extra=_tokenizer_links(parts.tokenizer)
         ),
-        _folder(names["engine"], entry.engine, entry.engine, variables, parameters, engine_files),
+        _folder(names["engine"], entry.engine, entry.engine, variables, parameters, engine_files, without=text_only),
         _folder(names["postprocessing"], "postprocessing", entry.engine, variables),
     ]
 
@@ -160,6 +167,11 @@ def _parameters(entry: ModelEntry, parts: Parts, tokenizer_dir: Path, tokenizer_
     }
 
 
+def _fim(entry: ModelEntry, parts: Parts) -> dict[str, str]:
+    tokens = entry.fim or fim_tokens(parts.tokenizer) or ("", "", "")
+    return {f"fim_{part}": token for part, token in zip(("prefix", "suffix", "middle"), tokens, strict=True)}
+
+
 def _tokenizer_links(folder: Path) -> dict[str, bytes | Path]:
     return {f"tokenizer/{name}": path for name, path in tokenizer_files(folder).items()}
 
@@ -171,6 +183,7 @@ def _folder(
     variables: Mapping[str, Setting],
     parameters: Mapping[str, str] | None = None,
     extra: Mapping[str, bytes | Path] | None = None,
+    without: Collection[str] = (),
 ) -> ModelFolder:
     """One model from its source folder: the rendered configuration, the code, and `extra` files.
 
@@ -181,7 +194,7 @@ def _folder(
     template = next((path for path in templates if path.is_file()), None)
     if template is None:
         raise RenderError(f"there is no {templates[-1]}")
-    config = render_config(template, {**variables, "name": name}, parameters or {})
+    config = render_config(template, {**variables, "name": name}, parameters or {}, without=without)
     files: dict[str, bytes | Path] = {"config.pbtxt": config.encode()}
     files.update((str(path.relative_to(folder)), path.read_bytes()) for path in _code(folder))
     return ModelFolder(name, {**files, **(extra or {})})

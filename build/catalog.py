@@ -115,7 +115,7 @@ class ModelFile:
     """A file to fetch. Whatever source it comes from, only `size` (bytes) and `sha256` make it this file."""
 
     name: PlainName
-    role: Literal["weights", "config", "tokenizer"]
+    role: Literal["weights", "config", "tokenizer", "mmproj"]
     size: Positive
     sha256: Sha256
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
@@ -133,6 +133,12 @@ def _unix_seconds(value: Any) -> Any:
     if isinstance(value, int):
         return value
     raise ValueError("a date is needed, such as 2024-11-12")
+
+
+def _with_text(modalities: tuple[str, ...]) -> tuple[str, ...]:
+    if "text" not in modalities or len(set(modalities)) != len(modalities):
+        raise ValueError("text is one of them, and each is there once")
+    return modalities
 
 
 def _unique_names(files: tuple[ModelFile, ...]) -> tuple[ModelFile, ...]:
@@ -164,6 +170,8 @@ class ModelEntry:
     settings: dict[StrictStr, StrictStr | StrictBool | StrictInt | float] = field(default_factory=dict)
     tool_parser: StrictStr = ""
     reasoning_parser: StrictStr = ""
+    fim: tuple[Text, Text, Text] | None = None
+    modalities: Annotated[tuple[Literal["text", "image", "audio"], ...], AfterValidator(_with_text)] = ("text",)
     dimensions: Annotated[StrictInt, Field(ge=0)] = 0
     matryoshka: StrictBool = False
     engine_dir: Path | None = None
@@ -226,6 +234,15 @@ def _mismatches(entry: ModelEntry) -> list[str]:
         problems += [f"files: {name} is missing" for name in ("config.json", "tokenizer.json") if name not in names]
     elif entry.dimensions or entry.matryoshka:
         problems.append("dimensions, matryoshka: only for embedding models")
+    if entry.kind == "embedding" and entry.fim:
+        problems.append("fim: only for chat models")
+    projectors = entry.of_role("mmproj")
+    if len(entry.modalities) > 1 and entry.engine != "llama_cpp":
+        problems.append(f"modalities: {entry.engine} takes text only")
+    elif len(entry.modalities) > 1 and (len(projectors) != 1 or not projectors[0].name.endswith(".gguf")):
+        problems.append("files: for images or audio exactly one file of role mmproj, a .gguf, is needed")
+    elif projectors and len(entry.modalities) == 1:
+        problems.append("modalities: a file of role mmproj is there, but text is all that the model takes")
     return problems
 
 

@@ -18,6 +18,7 @@ from build.gguf_tokenizer import TokenizerFacts, write_tokenizer
 from build.transfer import sha256_of
 from tokentext.files import TOKENIZER_FILES, tokenizer_digest
 
+PROJECTOR = "mmproj.gguf"  # among the weights of a model that takes images or audio
 GGUF_BUILDERS = (Path(gguf_tokenizer.__file__), Path(pretokenizers.__file__))
 
 
@@ -74,16 +75,24 @@ def _gguf(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
     facts = json.loads((made / "facts.json").read_text())
     _check_length(entry, facts["trained_length"])
     own = entry.of_role("tokenizer")
+    opened = {"model.gguf": weights}
+    for projector in entry.of_role("mmproj"):
+        opened[PROJECTOR] = files[projector.name]
     tokenizer = _own_tokenizer(entry, files, cache) if own else made / "tokenizer"
     return Parts(
         tokenizer=tokenizer,
         tokenizer_sha256=tokenizer_digest(tokenizer),
-        weights={"model.gguf": weights},
+        weights=opened,
         engine_dir=None,
         engine=_with_version("llama_cpp", "xllamacpp"),
-        weights_sha256=entry.weights.sha256,
+        weights_sha256=_digest_with_projector(entry),
         facts=TokenizerFacts(facts["vocab_size"], tuple(facts["end_ids"]), facts["pad_id"], facts["trained_length"]),
     )
+
+
+def _digest_with_projector(entry: ModelEntry) -> str:
+    digests = [file.sha256 for file in (entry.weights, *entry.of_role("mmproj"))]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _embedding(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:

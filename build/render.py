@@ -6,7 +6,7 @@ The schema is `ModelConfig` of Triton's model_config.proto, as the `tritonclient
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,20 @@ class RenderError(ValueError):
     """The template does not become a model configuration; the message names the template and what is wrong."""
 
 
-def render_config(template: Path, variables: Mapping[str, Setting], parameters: Mapping[str, str]) -> str:
+def render_config(
+    template: Path,
+    variables: Mapping[str, Setting],
+    parameters: Mapping[str, str],
+    *,
+    without: Collection[str] = (),
+) -> str:
     """The text of a valid model configuration.
 
     Args:
         template: a `config.pbtxt` with `${variable}`s.
         variables: their values; strings are escaped, booleans become true and false.
         parameters: added to the configuration's `parameters`. Empty values, here and in the template, are left out.
+        without: names of inputs and outputs to leave out.
     Raises:
         RenderError: an unknown variable, a lone `$`, text that is no ModelConfig, or a parameter that is there twice.
     """
@@ -49,6 +56,9 @@ def render_config(template: Path, variables: Mapping[str, Setting], parameters: 
         text_format.Parse(text, config)
     except text_format.ParseError as error:
         raise RenderError(f"{template}: not a ModelConfig: {error}") from error
+    for tensors in (config.input, config.output):
+        for tensor in [tensor for tensor in tensors if tensor.name in without]:
+            tensors.remove(tensor)
     for key in [key for key, parameter in config.parameters.items() if not parameter.string_value]:
         del config.parameters[key]
     for key, content in parameters.items():

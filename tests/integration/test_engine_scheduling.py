@@ -109,6 +109,18 @@ async def test_full_queue_is_unavailable_at_once(engine: EngineClient) -> None:
         assert len(answer.ids) == 3
 
 
+async def test_short_prompt_overtakes_a_long_one(engine: EngineClient) -> None:
+    long = engine.stream(engine.request(LONG_PROMPT, 1, streaming=True))
+    reading = asyncio.ensure_future(first(long))
+    await asyncio.sleep(0.3)
+    answer = await asyncio.wait_for(engine.generate([4000 + position for position in range(100)], 3), PATIENCE)
+    assert len(answer.ids) == 3
+    assert not reading.done()
+    long.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await assert_free(engine)
+
+
 async def test_stop_by_request_id(engine: EngineClient) -> None:
     call = long_answer(engine, request_id="to-be-stopped")
     await first(call)

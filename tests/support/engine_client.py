@@ -25,9 +25,10 @@ KINDS = {
     **dict.fromkeys(["embedding_bias", "temperature", "runtime_top_p", "min_p", "repetition_penalty"], "FP32"),
     **dict.fromkeys(["presence_penalty", "frequency_penalty"], "FP32"),
     **dict.fromkeys(["return_log_probs", "return_num_input_tokens", "return_num_output_tokens"], "BOOL"),
+    "return_prompt_log_probs": "BOOL",
     **dict.fromkeys(["exclude_input_in_output", "stop", "streaming", "ignore_eos"], "BOOL"),
     "seed": "UINT64",
-    **dict.fromkeys(["guided_decoding_guide_type", "guided_decoding_guide"], "BYTES"),
+    **dict.fromkeys(["guided_decoding_guide_type", "guided_decoding_guide", "cache_scope", "media"], "BYTES"),
 }
 
 

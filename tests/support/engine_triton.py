@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +18,14 @@ ENGINE = f"{NAME}_engine"
 
 
 @contextmanager
-def engine_triton(folder: Path, **settings: int) -> Iterator[TritonServer]:
+def engine_triton(
+    folder: Path, change: Callable[[Path], None] | None = None, **settings: int
+) -> Iterator[TritonServer]:
     """Runs Triton with `models.CHAT` alone.
 
     Args:
         folder: for the repository and the state.
+        change: called with the engine's folder `1` in the repository before Triton starts.
         settings: of the engine `llama_cpp`, over those of the catalog.
     """
     entries = CATALOG.read_text(encoding="utf-8").split("[[models]]")
@@ -31,6 +34,8 @@ def engine_triton(folder: Path, **settings: int) -> Iterator[TritonServer]:
     catalog = folder / "catalog.toml"
     catalog.write_text("\n".join(["[[models]]", entry, "[models.settings]", *lines, ""]), encoding="utf-8")
     repository = prepare([models.CHAT], folder / "repository", cache_folder(), catalog=catalog)
+    if change is not None:
+        change(repository / ENGINE / "1")
     state = folder / "state"
     with StateLock(state), TritonServer([repository], state) as server:
         yield server

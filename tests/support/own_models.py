@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,11 @@ from build.assemble import prepare
 from build.catalog import CATALOG
 from build.fetch import cache_folder
 from tests.support import models
+from tests.support.tiny_media_model import write_projector
+
+MEDIA = "test/media-135m"
+MEDIA_CONTEXT = 2048
+_TEXT_WIDTH = 576  # of SmolLM2-135M's embeddings
 
 
 def repository_of(
@@ -33,6 +39,32 @@ def repository_of(
     catalog = folder / "catalog.toml"
     catalog.write_text(f"[[models]]{entry}\n[models.settings]\n{values}", encoding="utf-8")
     return prepare([model_id], folder / "repository", cache_folder(), catalog=catalog)
+
+
+def media_repository(folder: Path, settings: Mapping[str, int] | None = None) -> Path:
+    """A repository in `folder` with one model, `MEDIA`, that takes text, images and audio.
+
+    It is SmolLM2 with a projector of random weights: what it makes of a medium differs from one to another, and means
+    nothing. An image takes 30 tokens, up to 30 seconds of audio 77 and more.
+
+    Args:
+        settings: of the engine, such as `{"slots": 2}`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    projector = write_projector(folder / "mmproj.gguf", _TEXT_WIDTH)
+    entries = CATALOG.read_text(encoding="utf-8").split("[[models]]")[1:]
+    (entry,) = [entry for entry in entries if f'\nid = "{models.CHAT}"' in entry]
+    entry = entry.replace(f'\nid = "{models.CHAT}"', f'\nid = "{MEDIA}"\nmodalities = ["text", "image", "audio"]', 1)
+    entry = re.sub(r"\ncontext_length = \d+", f"\ncontext_length = {MEDIA_CONTEXT}", entry, count=1)
+    content = projector.read_bytes()
+    file = (
+        f'[[models.files]]\nname = "{projector.name}"\nrole = "mmproj"\nsize = {len(content)}\n'
+        f'sha256 = "{hashlib.sha256(content).hexdigest()}"\nsources = [ {{ path = "{projector.name}" }} ]\n'
+    )
+    values = "".join(f"{name} = {value}\n" for name, value in (settings or {}).items())
+    catalog = folder / "catalog.toml"
+    catalog.write_text(f"[[models]]{entry}\n{file}\n[models.settings]\n{values}", encoding="utf-8")
+    return prepare([MEDIA], folder / "repository", cache_folder(), catalog=catalog)
 
 
 def triton_name(model_id: str) -> str:

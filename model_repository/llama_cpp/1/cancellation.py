@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from .generation import Generation
+from .vital_thread import VitalThread
 
 PERIOD = 0.04  # seconds between two rounds of questions
 
@@ -15,14 +16,15 @@ class CancellationWatch:
 
     Args:
         cancel: called, from the watch's own thread, with each generation whose client has gone.
+        died: called, from the same thread, when it cannot go on; says why.
     """
 
-    def __init__(self, cancel: Callable[[Generation], None]) -> None:
+    def __init__(self, cancel: Callable[[Generation], None], died: Callable[[str], None]) -> None:
         self._cancel = cancel
         self._open: set[Generation] = set()
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="cancellation", daemon=True)
+        self._thread = VitalThread(self._run, "cancellation", died)
 
     def start(self) -> None:
         self._thread.start()
@@ -42,6 +44,11 @@ class CancellationWatch:
         with self._changed:
             self._open.discard(generation)
 
+    def open(self) -> list[Generation]:
+        """The generations that have not had their last response."""
+        with self._changed:
+            return list(self._open)
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -51,8 +58,7 @@ class CancellationWatch:
                     return
                 generations = list(self._open)
             for generation in generations:
-                if generation.reply.cancelled():
-                    self.remove(generation)
+                if not generation.cancelled and generation.reply.cancelled():
                     self._cancel(generation)
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping, PERIOD)

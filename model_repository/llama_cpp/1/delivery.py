@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,22 @@ import triton_python_backend_utils as pb_utils
 
 from .generation import CANCELLED, Generation, Token
 from .reply import Reply
+from .vital_thread import VitalThread
 
 CONTEXT_TOKENS = 8
 
 
 class Delivery:
-    """Sends what the engine produces (the engine's `Receiver`)."""
+    """Sends what the engine produces (the engine's `Receiver`).
 
-    def __init__(self) -> None:
+    Args:
+        died: called, from the thread that sends, when it cannot go on; says why.
+    """
+
+    def __init__(self, died: Callable[[str], None]) -> None:
         self._ready: queue.SimpleQueue[Generation | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+        self._thread = VitalThread(self._run, "delivery", died)
 
     def start(self) -> None:
         self._thread.start()
@@ -116,7 +122,7 @@ def response_tensors(generation: Generation, tokens: list[Token], reason: str | 
         add("top_token_ids", np.array([pair[0] for pair in alternatives]).reshape(shape), np.int32)
         add("top_log_probs", np.array([pair[1] for pair in alternatives]).reshape(shape), np.float32)
     if request.return_num_input_tokens:
-        add("num_input_tokens", [[len(request.prompt)]], np.int32)
+        add("num_input_tokens", [[generation.prompt_length]], np.int32)
     if request.return_num_output_tokens:
         add("num_output_tokens", [[len(shown)]], np.int32)
     if "context_ids" in wanted:
@@ -127,6 +133,13 @@ def response_tensors(generation: Generation, tokens: list[Token], reason: str | 
     if not reply.responded:
         reply.responded = True
         add("cached_tokens", [[generation.cached_tokens]], np.int32)
+        add("prompt_tokens", [[generation.prompt_length]], np.int32)
+        scores = generation.prompt_scores
+        if scores is not None and scores.complete:  # an answer may be stopped before its prompt is read
+            add("prompt_log_probs", [scores.log_probs], np.float32)
+            if request.alternatives:
+                add("prompt_top_token_ids", [scores.top_ids], np.int32)
+                add("prompt_top_log_probs", [scores.top_log_probs], np.float32)
     if reason is not None:
         add("finish_reason", [[reason.encode()]], np.object_)
     reply.delivered += len(tokens)

@@ -1,19 +1,23 @@
 """The thread that computes: continuous batching of several answers over one llama.cpp context.
 
 Every round computes one token for each answer that is being written, and one piece of one prompt that is not yet read.
-A slot keeps its tokens when its answer ends; the next prompt that begins alike starts from there.
+A slot keeps its tokens when its answer ends; the next prompt of the same scope that begins alike starts from there.
+Prompts with media begin in an empty slot and leave it empty.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
-from .generation import CANCELLED, Generation, GenerationError, Token
+from .generation import CANCELLED, LENGTH, Generation, GenerationError, Token
 from .llama import Context, LlamaError
+from .multimodal import Part, TokenPart
+from .prompt_scores import PIECE as SCORED_PIECE
+from .slots import ReadingOrder, Slot
+from .vital_thread import VitalThread
 
 
 class QueueFull(Exception):
@@ -30,34 +34,6 @@ class Receiver(Protocol):
     def fail(self, generation: Generation, message: str, internal: bool) -> None: ...
 
 
-class Slot:
-    """One sequence of the KV cache.
-
-    tokens      int32 [context]; the first `length` are those in the cache
-    aligned     leading tokens that were computed as whole pieces of prompt, each by itself: the part of the cache
-                that comes out the same, bit for bit, however often it is computed
-    """
-
-    def __init__(self, index: int, context_length: int) -> None:
-        self.index = index
-        self.tokens = np.zeros(context_length, dtype=np.int32)
-        self.length = 0
-        self.aligned = 0
-        self.last_used = 0
-        self.arrival = 0
-        self.generation: Generation | None = None
-        self.pending: int | None = None  # the newest token of the answer, not yet in the cache
-
-    def common_prefix(self, prompt: np.ndarray) -> int:
-        count = min(self.length, len(prompt))
-        differ = self.tokens[:count] != prompt[:count]
-        return int(differ.argmax()) if differ.any() else count
-
-    def cut(self, length: int, piece: int) -> None:
-        self.length = length
-        self.aligned = min(self.aligned, length // piece * piece)
-
-
 class Engine:
     """Runs generations on the slots of a context.
 
@@ -65,10 +41,19 @@ class Engine:
         piece: most prompt tokens computed in one go.
         queue_size: generations that may wait for a slot.
         receiver: where tokens go.
+        died: called, from the engine's thread, when it cannot go on; says why. Nothing is computed any more.
     """
 
     def __init__(
-        self, context: Context, *, slots: int, context_length: int, piece: int, queue_size: int, receiver: Receiver
+        self,
+        context: Context,
+        *,
+        slots: int,
+        context_length: int,
+        piece: int,
+        queue_size: int,
+        receiver: Receiver,
+        died: Callable[[str], None],
     ) -> None:
         self._context = context
         self._piece = min(piece, context.batch_size)
@@ -78,11 +63,12 @@ class Engine:
         self._waiting: deque[Generation] = deque()
         self._open = 0  # reserved, waiting or in a slot
         self._reading: Generation | None = None  # whose prompt llama.cpp computes at this moment
+        self._reading_order = ReadingOrder()
         self._rounds = 0
         self._arrivals = 0
         self._stopping = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="llama-engine", daemon=True)
+        self._thread = VitalThread(self._run, "llama-engine", died)
 
     def start(self) -> None:
         self._thread.start()
@@ -172,40 +158,46 @@ class Engine:
                 self._changed.wait()
 
     def _occupy(self, free: list[Slot], generation: Generation) -> None:
-        prompt = generation.request.prompt
-        slot = max(free, key=lambda slot: (slot.common_prefix(prompt), -slot.last_used))
+        request, prompt = generation.request, generation.request.prompt
+        media = generation.media_pieces is not None
+
+        def useful(slot: Slot) -> int:
+            return 0 if media else slot.common_prefix(prompt, request.cache_scope)
+
+        slot = max(free, key=lambda slot: (useful(slot), -slot.last_used))
         free.remove(slot)
-        # The last token is always computed anew: its logits are needed.
-        reusable = min(slot.common_prefix(prompt), len(prompt) - 1)
+        # The last token is always computed anew: its logits are needed. Scores need those of all tokens.
+        reusable = min(useful(slot), len(prompt) - 1)
         if generation.reproducible:
             reusable = min(reusable, slot.aligned) // self._piece * self._piece
+        if generation.prompt_scores is not None:
+            reusable = 0
         if not self._context.keep(slot.index, reusable):
             reusable = 0
         slot.cut(reusable, self._piece)
-        slot.tokens[reusable : len(prompt)] = prompt[reusable:]
+        slot.scope = request.cache_scope
+        if not media:
+            slot.tokens[reusable : len(prompt)] = prompt[reusable:]
         slot.generation, slot.pending = generation, None
         self._arrivals += 1
         slot.arrival = self._arrivals
         generation.cached_tokens = reusable
 
     def _read(self) -> None:
-        """Computes one piece of the prompt that has waited longest."""
-        unread = [slot for slot in self._slots if slot.generation is not None and slot.pending is None]
-        if not unread:
+        """Computes one piece of one prompt."""
+        slot = self._reading_order.next(self._slots)
+        if slot is None:
             return
-        slot = min(unread, key=lambda slot: slot.arrival)
         generation = slot.generation
         assert generation is not None
-        total = len(generation.request.prompt)
         start = slot.length
-        # Pieces end at multiples of the piece's length, so that they are the same ones next time.
-        end = min(total, (start // self._piece + 1) * self._piece)
         with self._changed:
             if generation.cancelled or self._stopping:
                 return
             self._reading = generation
         try:
-            done = self._context.prefill(slot.index, slot.tokens[start:end], start, end == total)
+            media = generation.media_pieces
+            end = self._read_tokens(slot, generation) if media is None else self._read_part(slot, media)
         except LlamaError as error:
             self._lost([slot], error)
             return
@@ -213,18 +205,53 @@ class Engine:
             with self._changed:
                 self._reading = None
                 self._context.abort.clear()
-        if not done:
+        if end == start:  # broken off
             return
         slot.length = end
         if start == slot.aligned and end % self._piece == 0:
             slot.aligned = end
-        if end == total:
+        if end < generation.prompt_length:
+            return
+        if generation.request.output_length:
             self._take_token(slot, end - start - 1)
+        else:
+            self._release(slot, CANCELLED if generation.cancelled else LENGTH)
+
+    def _read_tokens(self, slot: Slot, generation: Generation) -> int:
+        """Computes one piece of a prompt without media; returns how far it has now been read."""
+        scores = generation.prompt_scores
+        start, total = slot.length, generation.prompt_length
+        # Pieces end at multiples of the piece's length, so that they are the same ones next time.
+        piece = self._piece if scores is None else min(self._piece, SCORED_PIECE)
+        end = min(total, (start // piece + 1) * piece)
+        first_output = 0 if scores is not None else end - start - (end == total)
+        if not self._context.prefill(slot.index, slot.tokens[start:end], start, first_output):
+            return start
+        if scores is not None:
+            scores.take(start, end, self._context.logits)
+        return end
+
+    def _read_part(self, slot: Slot, pieces: deque[Part]) -> int:
+        """Computes one part of a prompt with media; returns how far it has now been read."""
+        part, last = pieces[0], len(pieces) == 1
+        position = slot.length + slot.shift
+        if isinstance(part, TokenPart):
+            done = self._context.prefill(slot.index, part.tokens, position, part.count - last)
+        else:
+            assert part.embeddings is not None
+            places = part.positions + position
+            causal = not part.non_causal
+            done = self._context.prefill_embeddings(slot.index, part.embeddings, places, causal=causal, last=last)
+        if not done:
+            return slot.length
+        pieces.popleft()
+        slot.shift += part.advance - part.count
+        return slot.length + part.count
 
     def _write(self, slots: list[Slot]) -> None:
         """Computes the next token of every answer of `slots` in one batch."""
         try:
-            self._context.step((slot.index, slot.pending or 0, slot.length) for slot in slots)
+            self._context.step((slot.index, slot.pending or 0, slot.length + slot.shift) for slot in slots)
         except LlamaError as error:
             self._lost(slots, error)
             return
@@ -245,7 +272,7 @@ class Engine:
             self._free(slot)
             self._receiver.fail(generation, str(error), internal=False)
             return
-        except Exception as error:  # this answer is lost, and no other: nobody else would ever answer them
+        except BaseException as error:  # a panic of the guide's Rust code is no Exception; it costs this answer alone
             self._lost([slot], error)
             return
         slot.pending = token.id
@@ -260,12 +287,17 @@ class Engine:
         self._receiver.finish(generation, reason)
 
     def _free(self, slot: Slot) -> None:
+        media = slot.generation is not None and slot.generation.media_pieces is not None
         slot.generation, slot.pending = None, None
         slot.last_used = self._rounds
+        if media:
+            self._context.keep(slot.index, 0)
+            slot.cut(0, self._piece)
+            slot.last_used = -1  # nothing is lost with it
         with self._changed:
             self._open -= 1
 
-    def _lost(self, slots: list[Slot], error: Exception) -> None:
+    def _lost(self, slots: list[Slot], error: BaseException) -> None:
         """llama.cpp failed: nobody knows what is in the cache of these slots."""
         for slot in slots:
             generation = slot.generation

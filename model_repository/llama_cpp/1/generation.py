@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from .guides import Guide, GuideError
+from .multimodal import Part
+from .prompt_scores import PromptScores
 from .request import Request
 from .sampling import Sampler, log_probabilities, top_alternatives
 from .word_lists import BadWords, StopWords
@@ -32,7 +35,8 @@ class Generation:
     """One request and the answer so far.
 
     `reply` is what the receiver of the tokens needs to deliver them; it is not looked at here. `guide` is set, at its
-    beginning, before the engine gets a generation whose request has one.
+    beginning, before the engine gets a generation whose request has one. `media_pieces` are what is left to compute of
+    a prompt with media, None without; `prompt_length` counts the prompt's tokens, those that media take among them.
     """
 
     def __init__(self, request: Request, vocab_size: int) -> None:
@@ -40,12 +44,28 @@ class Generation:
         self.reply: Any = None
         self.guide: Guide | None = None
         self.answer: list[int] = []
+        self.media_pieces: deque[Part] | None = None
+        self.prompt_length = len(request.prompt)
         self.cached_tokens = 0
         self.cancelled = False
+        self.prompt_scores: PromptScores | None = None
+        if request.prompt_log_probs:
+            self.prompt_scores = PromptScores(request.prompt, request.alternatives)
         self._sampler = Sampler(request.sampling, request.bias, request.prompt, vocab_size)
         self._stop_words = StopWords(request.stop_words)
         self._bad_words = BadWords(request.bad_words)
         self._too_early = sorted(request.end_ids | request.stop_ids) if request.min_tokens else []
+
+    def set_media(self, pieces: deque[Part], most_output: int) -> None:
+        """The prompt as it is to be computed.
+
+        Args:
+            most_output: what the context has left; the answer is not to be longer.
+        """
+        self.media_pieces = pieces
+        self.prompt_length = sum(part.count for part in pieces)
+        length = min(self.request.output_length, most_output)
+        self.request = replace(self.request, output_length=length, min_tokens=min(self.request.min_tokens, length))
 
     @property
     def reproducible(self) -> bool:

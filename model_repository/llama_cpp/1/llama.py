@@ -105,6 +105,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "llama_get_memory": (_POINTER, [_POINTER]),
     "llama_memory_seq_rm": (ctypes.c_bool, [_POINTER, _INT, _INT, _INT]),
     "llama_set_abort_callback": (None, [_POINTER, _POINTER, _POINTER]),
+    "llama_set_causal_attn": (None, [_POINTER, ctypes.c_bool]),
     "llama_set_n_threads": (None, [_POINTER, _INT, _INT]),
     "llama_decode": (_INT, [_POINTER, _Batch]),
     "llama_get_logits_ith": (_POINTER, [_POINTER, _INT]),
@@ -293,11 +294,11 @@ class Context:
             logits=self._outputs.ctypes.data,
         )
 
-    def prefill(self, sequence: int, tokens: np.ndarray, position: int, last: bool) -> bool:
+    def prefill(self, sequence: int, tokens: np.ndarray, position: int, first_output: int) -> bool:
         """Computes `tokens` (int32 [n], n <= `batch_size`) at `position` of `sequence`.
 
         Args:
-            last: the logits of the last token are wanted (`logits(len(tokens) - 1)`).
+            first_output: the logits of this row and those after it are wanted; `len(tokens)`: of none.
         Returns: False if `abort` was set; the cache then holds nothing of them.
         Raises:
             LlamaError: llama.cpp failed; the sequence must be cleared.
@@ -306,9 +307,38 @@ class Context:
         self._tokens[:count] = tokens
         self._positions[:count] = np.arange(position, position + count)
         self._sequences[:count] = sequence
+        self._outputs[:first_output] = 0
+        self._outputs[first_output:count] = 1
+        return self._decode(count, self._prompt_threads)
+
+    def prefill_embeddings(
+        self, sequence: int, embeddings: np.ndarray, positions: np.ndarray, *, causal: bool, last: bool
+    ) -> bool:
+        """Computes embeddings (FP32 [n, n_embd], n <= `batch_size`) in the place of tokens.
+
+        Args:
+            positions: int32 [dims, n]: 4 rows with M-RoPE, else 1.
+            causal: False: they all see each other.
+            last: the logits of the last one are wanted (row n - 1).
+        Returns: False if `abort` was set; the cache then holds nothing of them.
+        Raises:
+            LlamaError: llama.cpp failed; the sequence must be cleared.
+        """
+        count = len(embeddings)
+        positions = np.ascontiguousarray(positions, dtype=np.int32)
+        embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
+        self._sequences[:count] = sequence
         self._outputs[:count] = 0
         self._outputs[count - 1] = last
-        return self._decode(count, self._prompt_threads)
+        token, position = self._batch.token, self._batch.pos
+        self._batch.token, self._batch.embd = None, embeddings.ctypes.data
+        self._batch.pos = positions.ctypes.data
+        self._llama.llama_set_causal_attn(self.pointer, causal)
+        try:
+            return self._decode(count, self._prompt_threads)
+        finally:
+            self._llama.llama_set_causal_attn(self.pointer, True)
+            self._batch.token, self._batch.embd, self._batch.pos = token, None, position
 
     def step(self, steps: Iterable[tuple[int, int, int]]) -> None:
         """Computes one token each of several sequences: (sequence, token, position). Logits: `logits(row)`.

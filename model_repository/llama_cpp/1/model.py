@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,9 +15,14 @@ from .delivery import Delivery
 from .engine import Engine, QueueFull
 from .generation import Generation
 from .guides import GuideCompiler, GuideError
-from .llama import Context, Model, default_threads
+from .llama import Context, LlamaError, Model, default_threads
+from .media_prompt import read_media
+from .media_reader import MediaReader, tokens_at_once
+from .multimodal import Projector
 from .reply import Reply
 from .request import Limits, RequestError, read_request
+
+LAST_WORDS = 5.0  # seconds to tell those who wait that the model has died
 
 
 class TritonPythonModel:
@@ -31,6 +37,7 @@ class TritonPythonModel:
         threads = (set_threads, set_threads) if set_threads else default_threads()
         piece = int(settings["batch_size"])
         self._model = Model(settings["weights"])
+        self._projector = self._load_projector(settings, max(threads))
         vocabulary = self._model.vocabulary
         end_ids = tuple(int(token) for token in settings.get("end_ids", "").split(",") if token)
         end_ids = end_ids or tuple(vocabulary.end_ids())
@@ -39,11 +46,13 @@ class TritonPythonModel:
             vocab_size=vocabulary.size,
             end_ids=end_ids,
             exclude_input=settings.get("exclude_input_in_output", "true") == "true",
+            media=self._projector is not None,
         )
-        self._context = Context(self._model, sequences=slots, length=context_length, batch=piece, threads=threads)
+        batch = piece if self._projector is None else max(piece, tokens_at_once(self._projector))
+        self._context = Context(self._model, sequences=slots, length=context_length, batch=batch, threads=threads)
         self._guides = GuideCompiler(*vocabulary.pieces(), end_ids)
         self._outputs = frozenset(output["name"] for output in config["output"])
-        self._delivery = Delivery()
+        self._delivery = Delivery(self._died)
         self._engine = Engine(
             self._context,
             slots=slots,
@@ -51,17 +60,41 @@ class TritonPythonModel:
             piece=piece,
             queue_size=int(settings["max_queue_size"]),
             receiver=self._delivery,
+            died=self._died,
         )
-        self._watch = CancellationWatch(self._engine.cancel)
+        self._media: MediaReader | None = None
+        if self._projector is not None:
+            self._media = MediaReader(
+                self._projector,
+                at_once=slots,
+                context_length=context_length,
+                piece=piece,
+                batch=batch,
+                ready=self._media_ready,
+                refuse=self._media_refused,
+                died=self._died,
+            )
+        self._watch = CancellationWatch(self._cancel, self._died)
         self._compilers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="guides")
         self._by_id: dict[str, Generation] = {}
         self._lock = threading.Lock()
-        for part in (self._delivery, self._engine, self._watch):
-            part.start()
+        for part in (self._delivery, self._engine, self._media, self._watch):
+            if part is not None:
+                part.start()
         pb_utils.Logger.log_info(
             f"{args['model_name']}: {slots} slots of {context_length} tokens, {threads[0]}/{threads[1]} threads, "
             f"vocabulary of {vocabulary.size}, end tokens {list(end_ids)}"
         )
+
+    def _load_projector(self, settings: dict[str, str], threads: int) -> Projector | None:
+        path = settings.get("mmproj")
+        if not path:
+            return None
+        projector = Projector(path, self._model, threads)
+        named = {name.strip() for name in settings.get("modalities", "text").split(",")}
+        if missing := named - {"text"} - projector.modalities:
+            raise LlamaError(f"{path} takes no {', '.join(sorted(missing))}")
+        return projector
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
@@ -79,6 +112,7 @@ class TritonPythonModel:
             outputs -= {"context_ids"}
         try:
             request = read_request(tensors, self._limits)
+            media = read_media(tensors, request.media_places)
             generation = Generation(request, self._limits.vocab_size)
             generation.reply = Reply(sender, outputs, lambda: self._closed(generation, request_id))
             self._engine.reserve()
@@ -92,16 +126,42 @@ class TritonPythonModel:
             with self._lock:
                 self._by_id[request_id] = generation
         self._watch.add(generation)
-        if request.guide is None:
+        if not media or self._media is None:
+            self._prepare_guide(generation)
+            return
+        try:
+            self._media.add(generation, media)
+        except QueueFull as error:
+            self._engine.release()
+            generation.reply.refuse(str(error), pb_utils.TritonError.UNAVAILABLE)
+
+    def _prepare_guide(self, generation: Generation) -> None:
+        guide = generation.request.guide
+        if guide is None:
             self._engine.submit(generation)
         else:
-            self._compilers.submit(self._submit_guided, generation, request.guide)
+            self._compilers.submit(self._submit_guided, generation, guide)
+
+    def _media_ready(self, generation: Generation) -> None:
+        if generation.cancelled:
+            self._engine.submit(generation)  # which ends it
+        else:
+            self._prepare_guide(generation)
+
+    def _media_refused(self, generation: Generation, message: str, internal: bool) -> None:
+        self._engine.release()
+        self._delivery.fail(generation, message, internal)
+
+    def _cancel(self, generation: Generation) -> None:
+        self._engine.cancel(generation)
+        if self._media is not None:
+            self._media.cancel(generation)
 
     def _submit_guided(self, generation: Generation, guide: tuple[str, str]) -> None:
         kind, text = guide
         try:
             generation.guide = self._guides.compile(kind, text)
-        except Exception as error:
+        except BaseException as error:  # the compiler's Rust code may panic, which is no Exception
             self._engine.release()
             if isinstance(error, GuideError):
                 self._delivery.fail(generation, f"{error.tensor}: {error}", internal=False)
@@ -112,6 +172,8 @@ class TritonPythonModel:
 
     def _closed(self, generation: Generation, request_id: str) -> None:
         self._watch.remove(generation)
+        if self._media is not None:
+            self._media.ended(generation)
         with self._lock:
             if self._by_id.get(request_id) is generation:
                 del self._by_id[request_id]
@@ -124,13 +186,33 @@ class TritonPythonModel:
         with self._lock:
             generation = self._by_id.get(request_id)
         if generation is not None:
-            self._engine.cancel(generation)
+            self._cancel(generation)
         reply.send_last()
 
+    def _died(self, what: str) -> None:
+        """Ends the process, after an error to everyone who waits.
+
+        Nothing of Triton notices a thread that ended. A process that ended, its supervisor sees, and starts Triton
+        again; Triton itself starts no other and goes on calling the model ready.
+        """
+        deadline = threading.Timer(LAST_WORDS, os._exit, [1])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            pb_utils.Logger.log_error(f"the model ends: {what}")
+            for generation in self._watch.open():
+                generation.reply.refuse(f"the engine has died: {what}", pb_utils.TritonError.INTERNAL)
+        finally:
+            os._exit(1)
+
     def finalize(self) -> None:
+        if self._media is not None:
+            self._media.stop()
         self._compilers.shutdown()
         self._watch.stop()
         self._engine.stop()
         self._delivery.stop()
         self._context.close()
+        if self._projector is not None:
+            self._projector.close()
         self._model.close()

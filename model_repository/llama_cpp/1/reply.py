@@ -43,9 +43,11 @@ class Reply:
         self._sender.send(pb_utils.InferenceResponse(tensors))
 
     def send_last(self, tensors: list[Any] | None = None, error: Any = None) -> None:
-        """The last response: tensors, an error, or nothing but the mark that it is the last."""
+        """The last response: tensors, an error, or nothing but the mark that it is the last. The first call counts."""
         try:
             with self._lock:
+                if not self._open:
+                    return
                 self._open = False
                 if error is not None:
                     self._sender.send(pb_utils.InferenceResponse(error=error), flags=_FINAL)

@@ -15,6 +15,8 @@ from .sampling import SamplingParameters, SparseBias, sparse_bias
 from .word_lists import Word, WordListError, read_word_list
 
 MAX_ALTERNATIVES = 128
+MAX_SCOPE = 1024  # bytes
+MEDIA_MARK = -1  # in `input_ids`, where a medium stands
 
 
 class RequestError(ValueError):
@@ -32,31 +34,37 @@ class Limits:
     vocab_size       token ids are 0 <= id < vocab_size
     end_ids          the model's own end tokens
     exclude_input    default of `exclude_input_in_output`
+    media            whether -1 may stand in a prompt, in the place of an image or a recording
     """
 
     context_length: int
     vocab_size: int
     end_ids: tuple[int, ...]
     exclude_input: bool = True
+    media: bool = False
 
 
 @dataclass(frozen=True)
 class Request:
     """One checked request.
 
-    prompt           int32 [n], n >= 1
-    output_length    most tokens of the answer
+    prompt           int32 [n], n >= 1: its tokens, without the places of media
+    media_places     for each medium, how many of the prompt's tokens come before it
+    output_length    most tokens of the answer; 0 only with `prompt_log_probs`
     end_ids          tokens that end the answer; empty with `ignore_eos`
     stop_ids         further tokens that end the answer
     min_tokens       before so many tokens the answer does not end by itself
     log_probs        log probabilities of the answer's tokens are wanted
     alternatives     how many likeliest tokens per position are wanted
+    prompt_log_probs log probabilities (and alternatives) of the prompt's tokens are wanted
+    cache_scope      only requests of the same scope share computed prompts
     guide            (type, text) of guided decoding
     """
 
     prompt: np.ndarray
     output_length: int
     sampling: SamplingParameters
+    media_places: tuple[int, ...] = ()
     bias: SparseBias | None = None
     end_ids: frozenset[int] = frozenset()
     stop_ids: frozenset[int] = frozenset()
@@ -65,6 +73,8 @@ class Request:
     min_tokens: int = 0
     log_probs: bool = False
     alternatives: int = 0
+    prompt_log_probs: bool = False
+    cache_scope: bytes = b""
     guide: tuple[str, str] | None = None
     streaming: bool = False
     exclude_input: bool = True
@@ -133,11 +143,15 @@ def read_request(tensors: Mapping[str, np.ndarray], limits: Limits) -> Request:
         RequestError: a tensor is missing, malformed, or asks for what cannot be.
     """
     reader = _Tensors(tensors)
-    prompt = _prompt(reader, limits)
+    prompt, media_places = _prompt(reader, limits)
     if reader.scalar("request_output_len") is None:
         raise RequestError("request_output_len", "is needed")
-    output_length = reader.integer("request_output_len", 0, 1, 2**31 - 1)
-    if len(prompt) + output_length > limits.context_length:
+    prompt_log_probs = reader.flag("return_prompt_log_probs")
+    output_length = reader.integer("request_output_len", 0, 0 if prompt_log_probs else 1, 2**31 - 1)
+    if media_places and prompt_log_probs:
+        raise RequestError("return_prompt_log_probs", "is not possible for a prompt with media")
+    # What media take is known when they have been read; the answer then gets what is left.
+    if not media_places and len(prompt) + output_length > limits.context_length:
         raise RequestError(
             "request_output_len",
             f"prompt ({len(prompt)} tokens) and answer (up to {output_length}) together exceed "
@@ -146,6 +160,7 @@ def read_request(tensors: Mapping[str, np.ndarray], limits: Limits) -> Request:
     end_ids = _end_ids(reader, limits)
     return Request(
         prompt=prompt,
+        media_places=media_places,
         output_length=output_length,
         sampling=_sampling(reader),
         bias=_bias(reader, limits.vocab_size),
@@ -156,6 +171,8 @@ def read_request(tensors: Mapping[str, np.ndarray], limits: Limits) -> Request:
         min_tokens=reader.integer("min_tokens", 0, 0, output_length),
         log_probs=reader.flag("return_log_probs"),
         alternatives=reader.integer("top_logprobs", 0, 0, min(MAX_ALTERNATIVES, limits.vocab_size)),
+        prompt_log_probs=prompt_log_probs,
+        cache_scope=_cache_scope(reader),
         guide=_guide(reader),
         streaming=reader.flag("streaming"),
         exclude_input=reader.flag("exclude_input_in_output", limits.exclude_input),
@@ -164,16 +181,23 @@ def read_request(tensors: Mapping[str, np.ndarray], limits: Limits) -> Request:
     )
 
 
-def _prompt(reader: _Tensors, limits: Limits) -> np.ndarray:
+def _prompt(reader: _Tensors, limits: Limits) -> tuple[np.ndarray, tuple[int, ...]]:
     prompt = reader.flat("input_ids")
     if prompt is None or not len(prompt):
         raise RequestError("input_ids", "at least one token is needed")
     # Shorter than the tensor where the client padded it.
     length = reader.integer("input_lengths", len(prompt), 1, len(prompt))
     prompt = np.ascontiguousarray(prompt[:length], dtype=np.int32)
+    places: tuple[int, ...] = ()
+    if limits.media:
+        marks = np.flatnonzero(prompt == MEDIA_MARK)
+        places = tuple((marks - np.arange(len(marks))).tolist())
+        prompt = np.delete(prompt, marks)
+        if not len(prompt):
+            raise RequestError("input_ids", "at least one token is needed beside the media")
     if prompt.min() < 0 or prompt.max() >= limits.vocab_size:
         raise RequestError("input_ids", f"token ids must be from 0 to {limits.vocab_size - 1}")
-    return prompt
+    return prompt, places
 
 
 def _end_ids(reader: _Tensors, limits: Limits) -> tuple[int, ...]:
@@ -231,6 +255,13 @@ def _words(reader: _Tensors, name: str, vocab_size: int) -> list[Word]:
         return read_word_list(tensor, vocab_size)
     except WordListError as error:
         raise RequestError(name, str(error)) from None
+
+
+def _cache_scope(reader: _Tensors) -> bytes:
+    scope = reader.text("cache_scope") or ""
+    if len(scope.encode()) > MAX_SCOPE:
+        raise RequestError("cache_scope", f"at most {MAX_SCOPE} bytes, not {len(scope.encode())}")
+    return scope.encode()
 
 
 def _guide(reader: _Tensors) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from build.fetch import cache_folder
 from build.parts import PartsError
 from build.repository import RepositoryError
 from tests.support import models
+from tests.support.own_models import MEDIA, media_repository, triton_name
 from tokentext.files import tokenizer_digest
 from tokentext.tokenizer import TextTokenizer
 
@@ -141,6 +143,27 @@ def test_settings_of_an_entry_reach_the_configuration(tmp_path: Path) -> None:
     prepare([models.EMBEDDING], tmp_path / "out", cache_folder(), catalog=tmp_path / "catalog.toml")
     names = ("all-minilm-l6-v2", "all-minilm-l6-v2_tokenizer", "all-minilm-l6-v2_encoder")
     assert [config_of(tmp_path / "out" / name).max_batch_size for name in names] == [7, 7, 7]
+
+
+def test_a_model_with_media(tmp_path: Path) -> None:
+    repository = media_repository(tmp_path)
+    folder = repository / f"{triton_name(MEDIA)}_engine"
+    config, parameters = config_of(folder), parameters_of(folder)
+    assert parameters["modalities"] == "text,image,audio"
+    assert parameters["mmproj"] == str(folder / "1" / "mmproj.gguf")
+    assert Path(parameters["mmproj"]).read_bytes() == (tmp_path / "mmproj.gguf").read_bytes()
+    assert "media" in {tensor.name for tensor in config.input}
+    assert "prompt_tokens" in {tensor.name for tensor in config.output}
+    digests = [hashlib.sha256(path.read_bytes()) for path in (folder / "1" / "model.gguf", tmp_path / "mmproj.gguf")]
+    both = "".join(digest.hexdigest() for digest in digests)
+    assert parameters["weights_sha256"] == hashlib.sha256(both.encode()).hexdigest()
+
+
+def test_a_model_of_text_alone_declares_no_media(assembled: Path) -> None:
+    folder = assembled / "smollm2-135m-instruct_engine"
+    config = config_of(folder)
+    assert not {"media", "prompt_tokens"} & {tensor.name for tensor in (*config.input, *config.output)}
+    assert not {"modalities", "mmproj"} & parameters_of(folder).keys()
 
 
 def test_derived_names_that_clash_are_refused(tmp_path: Path) -> None:

@@ -60,9 +60,20 @@ def test_defaults_of_an_entry(tmp_path: Path) -> None:
     entry = load_catalog(path).entries[0]
     assert entry.name == "tiny-q4"
     assert entry.created == 1704153600  # 2024-01-02T00:00:00Z
-    assert entry.settings == {"slots": 4, "threads": 0, "batch_size": 512, "max_queue_size": 256}
+    assert entry.settings == {"slots": 4, "threads": 0, "batch_size": 128, "max_queue_size": 256}
     assert entry.weights.sources == (PathSource(tmp_path / "files" / "tiny.gguf"),)
     assert not entry.default and entry.tool_parser == ""
+    assert entry.modalities == ("text",)
+
+
+def test_a_projector_and_modalities_go_together(tmp_path: Path) -> None:
+    projector = CHAT.partition("[[models.files]]")[2].replace('"weights"', '"mmproj"').replace("tiny.gguf", "p.gguf")
+    text = f"{CHAT}[[models.files]]{projector}"
+    with pytest.raises(CatalogError, match="modalities: a file of role mmproj is there"):
+        load(tmp_path, text)
+    load(tmp_path, text.replace("created", 'modalities = ["text", "audio"]\ncreated'))
+    with pytest.raises(CatalogError, match="one file of role mmproj"):
+        load(tmp_path, text.replace("created", 'modalities = ["text", "audio"]\ncreated').replace("p.gguf", "p.bin"))
 
 
 def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
@@ -92,6 +103,9 @@ def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
         ('{ path = "files/tiny.gguf" }', '{ wheels = [{ wheel = "x", member = "y" }] }', "wheel: .*pattern"),
         ('{ path = "files/tiny.gguf" }', '{ hub = "x", revision = "1", file = "f" }', "hub: .*pattern"),
         ('{ path = "files/tiny.gguf" }', '{ hub = "a/b", file = "f" }', "revision: Field required"),
+        ('license = "mit"', 'license = "mit"\nmodalities = ["text", "image"]', "files: .*one file of role mmproj"),
+        ('license = "mit"', 'license = "mit"\nmodalities = ["image"]', "modalities: text is one of them"),
+        ('license = "mit"', 'license = "mit"\nmodalities = ["text", "video"]', "modalities.1: .*'image'"),
         ('license = "mit"', 'license = "mit"\ndimensions = 3', "dimensions, matryoshka: only for embedding"),
         ('license = "mit"', 'license = "mit"\nengine_dir = "x"', "engine_dir: only for tensorrt_llm"),
         ('license = "mit"', 'license = "mit"\nsettings = { slot = 1 }', "settings.slot: unknown; llama_cpp has slots"),

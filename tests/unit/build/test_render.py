@@ -47,6 +47,14 @@ def test_empty_parameters_are_left_out(tmp_path: Path) -> None:
     assert dict.fromkeys(config.parameters) == {"some": None}
 
 
+def test_tensors_can_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "config.pbtxt"
+    path.write_text('input [{ name: "a" }, { name: "b" }]\noutput [{ name: "b" }, { name: "c" }]')
+    config = ModelConfig()
+    text_format.Parse(render_config(path, {}, {}, without=("b", "x")), config)
+    assert [tensor.name for tensor in (*config.input, *config.output)] == ["a", "c"]
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [

@@ -20,6 +20,9 @@ ADDED_INPUTS = {
     "top_logprobs": ("TYPE_INT32", [1]),
     "ignore_eos": ("TYPE_BOOL", [1]),
     "stop_token_ids": ("TYPE_INT32", [-1]),
+    "return_prompt_log_probs": ("TYPE_BOOL", [1]),
+    "cache_scope": ("TYPE_STRING", [1]),
+    "media": ("TYPE_STRING", [-1]),
 }
 ADDED_OUTPUTS = {
     "finish_reason": ("TYPE_STRING", [1]),
@@ -27,13 +30,17 @@ ADDED_OUTPUTS = {
     "top_log_probs": ("TYPE_FP32", [-1, -1]),
     "cached_tokens": ("TYPE_INT32", [1]),
     "context_ids": ("TYPE_INT32", [-1]),
+    "prompt_log_probs": ("TYPE_FP32", [-1]),
+    "prompt_top_token_ids": ("TYPE_INT32", [-1, -1]),
+    "prompt_top_log_probs": ("TYPE_FP32", [-1, -1]),
+    "prompt_tokens": ("TYPE_INT32", [1]),
 }
 
 
 def config_of(source: str, engine: str, template: str = "config.pbtxt") -> Any:
     variables = {
         **ENGINE_SETTINGS[engine],
-        **dict.fromkeys(["tokenizer_dir", "weights", "engine_dir", "end_ids"], "x"),
+        **dict.fromkeys(["tokenizer_dir", "weights", "mmproj", "engine_dir", "end_ids"], "x"),
         **{"name": "a_engine", "preprocessing": "a_pre", "engine_model": "a_engine", "postprocessing": "a_post"},
         **{"context_length": 8, "vocab_size": 9, "end_id": 2, "pad_id": 2},
     }

@@ -42,6 +42,23 @@ def test_prompt_is_cut_to_its_length() -> None:
     assert read(input_ids=[5, 6, -1], input_lengths=2).prompt.tolist() == [5, 6]  # padding may be anything
 
 
+def test_an_answer_may_be_empty_where_the_prompt_is_scored() -> None:
+    assert read(request_output_len=0, return_prompt_log_probs=True).output_length == 0
+    for more in ({}, {"return_prompt_log_probs": False}):
+        with pytest.raises(request.RequestError, match="request_output_len: must be from 1"):
+            read(request_output_len=0, **more)
+
+
+def test_cache_scope() -> None:
+    assert read().cache_scope == b""
+    assert read(cache_scope=np.array([b"a"], dtype=object)).cache_scope == b"a"
+    assert read(cache_scope=np.array(["ä" * 512], dtype=object)).cache_scope == "ä".encode() * 512
+    with pytest.raises(request.RequestError, match="cache_scope: at most 1024 bytes, not 1026"):
+        read(cache_scope=np.array(["ä" * 513], dtype=object))
+    with pytest.raises(request.RequestError, match="cache_scope: must be UTF-8"):
+        read(cache_scope=np.array([b"\xff"], dtype=object))
+
+
 def test_context_may_be_filled_to_the_last_token() -> None:
     assert read(request_output_len=17).output_length == 17
     with pytest.raises(request.RequestError, match=r"request_output_len: .* exceed the 20 tokens"):
