@@ -15,7 +15,7 @@ from starlette.responses import Response
 from adapter.errors import APIError
 from adapter.front_door import FrontDoor
 from adapter.request_context import context_of
-from adapter.routes import chat, embeddings, health, models
+from adapter.routes import chat, completions, embeddings, health, models, rerank, score, tokenize
 from adapter.security.keys import KeyRing
 from adapter.services import Services
 from adapter.settings import Settings
@@ -50,7 +50,7 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    for resource in (chat, embeddings, models, health):
+    for resource in (chat, completions, embeddings, rerank, score, tokenize, models, health):
         app.include_router(resource.router)
     app.add_exception_handler(APIError, _answer_api_error)
     app.add_exception_handler(HTTPException, _answer_http_error)

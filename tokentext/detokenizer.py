@@ -22,27 +22,41 @@ class IncrementalDetokenizer:
     A character whose bytes are not all there yet is held back, so no U+FFFD is shown for a character that a later
     token completes. Bytes that can no longer become a character give U+FFFD as in any UTF-8 decoder.
 
+    `visible` are ids of special tokens that are shown all the same: the markers that a parser looks for.
+    `continues`: the sequence goes on where a text has ended, so a space before its first word stays. (SentencePiece
+    tokenizers put one before the first word of a text, and drop it again.)
+
     Joined output equals `tokenizer.decode(all_ids)`, with one exception: for SentencePiece tokenizers, a run of byte
     tokens that is invalid as a whole is decoded character by character here, while `tokenizers` replaces all of it.
     """
 
     __slots__ = (
         "_at_start",
+        "_continues",
         "_decode",
         "_decoder",
+        "_hidden",
         "_pieces",
-        "_skip",
         "_strip_left",
         "_tokenizer",
         "_window",
     )
 
-    def __init__(self, tokenizer: TextTokenizer, *, skip_special_tokens: bool = True):
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        *,
+        skip_special_tokens: bool = True,
+        visible: frozenset[int] = frozenset(),
+        continues: bool = False,
+    ):
+        self._continues = continues
         self._tokenizer = tokenizer
-        self._skip = skip_special_tokens
-        pieces = tokenizer.pieces(skip_special_tokens)
+        self._hidden = tokenizer.special_ids - visible if skip_special_tokens else frozenset()
+        pieces = tokenizer.pieces(self._hidden)
         self._window: _WindowDecoder | None = None
         if pieces is None:
+            # Here the library decodes, which shows all special tokens or none.
             self._window = _WindowDecoder(tokenizer, skip_special_tokens)
         else:
             self._pieces = pieces
@@ -52,8 +66,9 @@ class IncrementalDetokenizer:
         self._decoder = _utf8_decoder("replace")
         self._decode = self._decoder.decode
         rules = self._tokenizer.rules
-        self._strip_left = rules.strip[1] if rules else 0
-        self._at_start = rules is None or bool(self._strip_left) or rules.first_to_bytes is not rules.to_bytes
+        self._strip_left = rules.strip[1] if rules and not self._continues else 0
+        first_differs = rules is None or (rules.first_to_bytes is not rules.to_bytes and not self._continues)
+        self._at_start = first_differs or bool(self._strip_left)
 
     def push(self, ids: Sequence[int]) -> str:
         """Text that is certain after these ids; may be empty. Ids outside the vocabulary add nothing."""
@@ -85,7 +100,7 @@ class IncrementalDetokenizer:
             if not self._at_start:
                 shown.append(self.push(ids[index:]))
                 break
-            token = self._tokenizer.visible_token(int(token_id), self._skip)
+            token = self._tokenizer.visible_token(int(token_id), self._hidden)
             if token is not None:
                 shown.append(self._strip(self._decode(rules.first_to_bytes(token))))
                 # A rule about the first token is now used up; one about the first characters while some are to come.
@@ -112,16 +127,17 @@ class _WindowDecoder:
     began anywhere else could begin inside a character, and its text would no longer be a continuation.
     """
 
-    __slots__ = ("_ids", "_read", "_skip", "_tokenizer")
+    __slots__ = ("_hidden", "_ids", "_read", "_skip", "_tokenizer")
 
     def __init__(self, tokenizer: TextTokenizer, skip_special_tokens: bool):
         self._tokenizer = tokenizer
         self._skip = skip_special_tokens
+        self._hidden = tokenizer.special_ids if skip_special_tokens else frozenset()
         self._ids: list[int] = []
         self._read = 0
 
     def push(self, token_id: int) -> str:
-        if self._tokenizer.visible_token(token_id, self._skip) is None:
+        if self._tokenizer.visible_token(token_id, self._hidden) is None:
             return ""
         self._ids.append(token_id)
         return self._take(force=len(self._ids) - self._read >= _WINDOW)

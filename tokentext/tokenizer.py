@@ -47,11 +47,8 @@ class TextTokenizer:
         self.bos_token = self._named_token("bos_token")
         self.eos_token = self._named_token("eos_token")
         self.rules = piece_rules(json.loads(self._tokenizer.to_str()).get("decoder"))
-        self._pieces: dict[bool, PieceTable] = {}
-        if self.rules is not None:
-            for skip in (False, True):
-                hidden = self.special_ids if skip else frozenset()
-                self._pieces[skip] = PieceTable(self._tokenizer.id_to_token, self.rules.to_bytes, hidden)
+        # By the tokens that a text does not show: none, all special ones, or those without a parser's markers.
+        self._pieces: dict[frozenset[int], PieceTable] = {}
         self.template = self._load_template()
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
@@ -87,18 +84,26 @@ class TextTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         """What one token contributes to the text, special tokens included; b"" for an id outside the vocabulary."""
         if self.rules is not None:
-            return self._pieces[False][token_id]
+            return self._table(frozenset())[token_id]
         # The second of two: as the first of a sequence it may look different (WordPiece: no space, `##` shown).
         once = self.decode([token_id], skip_special_tokens=False)
         return self.decode([token_id, token_id], skip_special_tokens=False)[len(once) :].encode()
 
-    def pieces(self, skip_special_tokens: bool) -> PieceTable | None:
-        """The table from id to bytes, or None where a text is not the sum of its tokens' bytes."""
-        return self._pieces.get(skip_special_tokens)
+    def pieces(self, hidden: frozenset[int]) -> PieceTable | None:
+        """The table from id to bytes, in which `hidden` tokens have none; None where a text is not such a sum."""
+        return None if self.rules is None else self._table(hidden)
 
-    def visible_token(self, token_id: int, skip_special_tokens: bool) -> str | None:
-        """The token as the vocabulary writes it; None if it adds nothing to the text."""
-        if not 0 <= token_id < ID_LIMIT or (skip_special_tokens and token_id in self.special_ids):
+    def _table(self, hidden: frozenset[int]) -> PieceTable:
+        table = self._pieces.get(hidden)
+        if table is None:
+            assert self.rules is not None
+            table = PieceTable(self._tokenizer.id_to_token, self.rules.to_bytes, hidden)
+            self._pieces[hidden] = table
+        return table
+
+    def visible_token(self, token_id: int, hidden: frozenset[int]) -> str | None:
+        """The token as the vocabulary writes it; None if it is `hidden`, or none at all."""
+        if not 0 <= token_id < ID_LIMIT or token_id in hidden:
             return None
         return self._tokenizer.id_to_token(token_id)
 

@@ -17,6 +17,8 @@ class Answer:
         end_ids: tokens that end the answer; they are no part of its text.
         max_tokens: how many tokens the engine may generate.
         logprobs: whether log probabilities are kept and handed out with the text they belong to.
+        visible: special tokens that are shown, as a parser looks for them.
+        continues: the answer goes on where the prompt's text ends.
     """
 
     __slots__ = (
@@ -39,8 +41,10 @@ class Answer:
         end_ids: Sequence[int],
         max_tokens: int,
         logprobs: bool,
+        visible: frozenset[int] = frozenset(),
+        continues: bool = False,
     ) -> None:
-        self._detokenizer = IncrementalDetokenizer(tokenizer)
+        self._detokenizer = IncrementalDetokenizer(tokenizer, visible=visible, continues=continues)
         self._matcher = StopMatcher(stop) if stop else None
         self._end_ids = frozenset(end_ids)
         self._max_tokens = max_tokens
@@ -75,7 +79,10 @@ class Answer:
         if not self._end_ids.isdisjoint(ids):
             end = next(index for index, token in enumerate(ids) if token in self._end_ids)
             self.completion_tokens += end + 1
-            return self._take(ids[:end], logprobs) + self.finish("stop")
+            text = self._take(ids[:end], logprobs) + self.finish("stop")
+            if self._waiting is not None and logprobs:
+                self._waiting.append((self._seen, logprobs[end]))
+            return text
         self.completion_tokens += len(ids)
         text = self._take(ids, logprobs)
         if self.finish_reason is None and self.completion_tokens >= self._max_tokens:
@@ -110,6 +117,26 @@ class Answer:
         while waiting and waiting[0][0] < self._emitted:
             ready.append(waiting.popleft()[1])
         return ready
+
+    def logprobs_within(self, start: int, end: int) -> list[TokenLogprob] | None:
+        """Those of the tokens of which some text lies in [start, end) of the text; those before are dropped.
+
+        To be asked with growing places; None unless they are kept.
+        """
+        waiting = self._waiting
+        if waiting is None:
+            return None
+        ready: list[TokenLogprob] = []
+        while waiting and waiting[0][0] < end:
+            token_end = waiting[1][0] if len(waiting) > 1 else self._seen
+            logprob = waiting.popleft()[1]
+            if token_end > start:
+                ready.append(logprob)
+        return ready
+
+    def unshown_logprobs(self) -> list[TokenLogprob] | None:
+        """At the end: those of tokens of which no text was handed out, such as the end token."""
+        return None if self._waiting is None else [logprob for _, logprob in self._waiting]
 
     def _push_each(self, ids: list[int], logprobs: Sequence[TokenLogprob] | None) -> str:
         pieces = []

@@ -40,13 +40,25 @@ async def token_inputs(model: ServedModel, inputs: list[str] | list[list[int]], 
     Raises:
         APIError: 400, an input is too long, has no token, or an id that is none; `param` names it.
     """
-    if isinstance(inputs[0], str):
-        texts: list[str] = inputs
-        rows = await asyncio.to_thread(model.tokenizer.encode_batch, texts, add_special_tokens=True)
-    else:
-        rows = inputs
-    for index, row in enumerate(rows):
-        param = "input" if single else f"input[{index}]"
+    rows = await _rows(model, inputs)
+    check_rows(model, rows, ["input"] if single else [f"input[{index}]" for index in range(len(rows))])
+    return rows
+
+
+async def _rows(model: ServedModel, inputs: list[str] | list[list[int]]) -> list[list[int]]:
+    if not isinstance(inputs[0], str):
+        return inputs
+    texts: list[str] = inputs
+    return await asyncio.to_thread(model.tokenizer.encode_batch, texts, add_special_tokens=True)
+
+
+def check_rows(model: ServedModel, rows: Sequence[list[int]], params: Sequence[str]) -> None:
+    """Whether the model takes these token ids. `params` name the inputs.
+
+    Raises:
+        APIError: 400, an input is too long, has no token, or an id that is none; `param` names it.
+    """
+    for index, (row, param) in enumerate(zip(rows, params, strict=True)):
         if not row:
             raise invalid_request(f"Invalid '{param}': it has no tokens.", param, "invalid_value")
         if len(row) > model.context_length:
@@ -63,7 +75,6 @@ async def token_inputs(model: ServedModel, inputs: list[str] | list[list[int]], 
                 param,
                 "invalid_value",
             )
-    return rows
 
 
 async def embed(

@@ -33,9 +33,12 @@ class Guide:
 class Sampling:
     """How to generate, in OpenAI's terms; None: left to the engine.
 
-    max_tokens: upper bound of new tokens; None: what the context still holds.
+    max_tokens: upper bound of new tokens; None: what the context still holds. 0 only with `prompt_logprobs`.
     stop: strings before which the answer ends.
     logit_bias: token id -> -100 to 100.
+    bad_words: texts that the answer must not hold, each as its possible tokens.
+    prompt_logprobs: log probabilities of the prompt's tokens are wanted too.
+    cache_scope: requests of other scopes share no cached prompts with this one.
     """
 
     temperature: float
@@ -49,10 +52,21 @@ class Sampling:
     logprobs: bool = False
     top_logprobs: int = 0
     guide: Guide | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    min_tokens: int | None = None
+    ignore_eos: bool = False
+    bad_words: tuple[str, ...] = ()
+    prompt_logprobs: bool = False
+    cache_scope: str = ""
 
 
-def output_budget(model: ServedModel, prompt_tokens: int, wanted: int | None) -> int:
+def output_budget(model: ServedModel, prompt_tokens: int, wanted: int | None, param: str) -> int:
     """How many tokens the engine may generate.
+
+    Args:
+        param: the request's field that holds the prompt.
 
     Raises:
         APIError: 400 `context_length_exceeded`, with the counts.
@@ -64,12 +78,12 @@ def output_budget(model: ServedModel, prompt_tokens: int, wanted: int | None) ->
         return wanted
     limit = f"This model's maximum context length is {model.context_length} tokens."
     if wanted is None:
-        found = f"However, your messages resulted in {prompt_tokens} tokens."
+        found = f"However, your {param} resulted in {prompt_tokens} tokens."
     else:
         total = prompt_tokens + wanted
-        found = f"However, you requested {total} tokens ({prompt_tokens} in the messages, {wanted} in the completion)."
-    mend = "Please reduce the length of the messages" + ("." if wanted is None else " or completion.")
-    raise invalid_request(f"{limit} {found} {mend}", "messages", "context_length_exceeded")
+        found = f"However, you requested {total} tokens ({prompt_tokens} in the {param}, {wanted} in the completion)."
+    mend = f"Please reduce the length of the {param}" + ("." if wanted is None else " or completion.")
+    raise invalid_request(f"{limit} {found} {mend}", param, "context_length_exceeded")
 
 
 def build_request(
@@ -88,14 +102,10 @@ def build_request(
         tensors.builder.boolean("streaming", streaming)
     if tensors.has("exclude_input_in_output"):
         tensors.builder.boolean("exclude_input_in_output", True)
-    _end_tokens(tensors, model)
+    _end_tokens(tensors, model, ignore=sampling.ignore_eos)
     _randomness(tensors, sampling)
-    if sampling.presence_penalty:
-        tensors.need("presence_penalty", "presence_penalty")
-        tensors.builder.fp32("presence_penalty", sampling.presence_penalty)
-    if sampling.frequency_penalty:
-        tensors.need("frequency_penalty", "frequency_penalty")
-        tensors.builder.fp32("frequency_penalty", sampling.frequency_penalty)
+    _penalties(tensors, sampling)
+    _endings(tensors, sampling)
     if sampling.logit_bias:
         tensors.need("embedding_bias", "logit_bias")
         tensors.builder.fp32s("embedding_bias", _dense_bias(sampling.logit_bias, model.vocab_size))
@@ -109,17 +119,28 @@ def build_request(
     if sampling.top_logprobs:
         tensors.need("top_logprobs", "top_logprobs")
         tensors.builder.int32("top_logprobs", sampling.top_logprobs)
+    if sampling.prompt_logprobs:
+        tensors.need("return_prompt_log_probs", "echo")
+        tensors.builder.boolean("return_prompt_log_probs", True)
+    if sampling.cache_scope and tensors.has("cache_scope"):
+        tensors.builder.string("cache_scope", sampling.cache_scope)
     tensors.builder.outputs(_outputs(model, sampling))
     return tensors.builder.message
 
 
-def request_fields(sampling: Sampling) -> dict[str, str]:
+def request_fields(sampling: Sampling, prompt_param: str) -> dict[str, str]:
     """Tensor -> the field of the client's request that it carries: what an engine's complaint is about."""
     guide = sampling.guide.param if sampling.guide is not None else "response_format"
     return {
-        "input_ids": "messages",
-        "input_lengths": "messages",
-        "request_output_len": "max_completion_tokens",
+        "input_ids": prompt_param,
+        "input_lengths": prompt_param,
+        "request_output_len": "max_completion_tokens" if prompt_param == "messages" else "max_tokens",
+        "runtime_top_k": "top_k",
+        "min_p": "min_p",
+        "repetition_penalty": "repetition_penalty",
+        "min_tokens": "min_tokens",
+        "ignore_eos": "ignore_eos",
+        "bad_words_list": "bad_words",
         "temperature": "temperature",
         "runtime_top_p": "top_p",
         "seed": "seed",
@@ -158,8 +179,8 @@ def unsupported_by_engine(model: ServedModel, param: str, tensor: str) -> APIErr
     )
 
 
-def _end_tokens(tensors: _Declared, model: ServedModel) -> None:
-    if not model.end_ids:
+def _end_tokens(tensors: _Declared, model: ServedModel, *, ignore: bool) -> None:
+    if not model.end_ids or ignore:
         return
     first, further = model.end_ids[0], model.end_ids[1:]
     if tensors.has("end_id"):
@@ -170,6 +191,33 @@ def _end_tokens(tensors: _Declared, model: ServedModel) -> None:
         tensors.builder.int32s("stop_token_ids", further)
     elif further and tensors.has("stop_words_list"):
         tensors.builder.word_list("stop_words_list", [[token] for token in further])
+
+
+def _penalties(tensors: _Declared, sampling: Sampling) -> None:
+    for name, value, neutral in (
+        ("presence_penalty", sampling.presence_penalty, 0.0),
+        ("frequency_penalty", sampling.frequency_penalty, 0.0),
+        ("repetition_penalty", sampling.repetition_penalty, 1.0),
+        ("min_p", sampling.min_p, 0.0),
+    ):
+        if value is not None and value != neutral:
+            tensors.need(name, name)
+            tensors.builder.fp32(name, value)
+
+
+def _endings(tensors: _Declared, sampling: Sampling) -> None:
+    if sampling.min_tokens:
+        tensors.need("min_tokens", "min_tokens")
+        tensors.builder.int32("min_tokens", sampling.min_tokens)
+    if sampling.ignore_eos:
+        tensors.need("ignore_eos", "ignore_eos")
+        tensors.builder.boolean("ignore_eos", True)
+    if sampling.bad_words:
+        tensors.need("bad_words_list", "bad_words")
+        encode = tensors.model.tokenizer.encode
+        # A word has other tokens after a space than at the start of a text.
+        words = [encode(form) for word in sampling.bad_words for form in (word, " " + word.lstrip(" "))]
+        tensors.builder.word_list("bad_words_list", [word for word in words if word])
 
 
 def _randomness(tensors: _Declared, sampling: Sampling) -> None:
@@ -190,9 +238,11 @@ def _randomness(tensors: _Declared, sampling: Sampling) -> None:
         elif value != 1.0:
             tensors.need(name, "temperature" if name == "temperature" else "top_p")
     if tensors.has("runtime_top_k"):
-        tensors.builder.int32("runtime_top_k", 1 if greedy else 0)
+        tensors.builder.int32("runtime_top_k", 1 if greedy else sampling.top_k or 0)
     elif greedy:
         tensors.need("runtime_top_k", "temperature" if sampling.temperature == 0 else "top_p")
+    elif sampling.top_k:
+        tensors.need("runtime_top_k", "top_k")
     if sampling.seed is not None:
         tensors.need("seed", "seed")
         tensors.builder.uint64("seed", sampling.seed % 2**64)
@@ -220,4 +270,8 @@ def _outputs(model: ServedModel, sampling: Sampling) -> list[str]:
         wanted.append("output_log_probs")
     if sampling.top_logprobs:
         wanted += ["top_token_ids", "top_log_probs"]
+    if sampling.prompt_logprobs:
+        wanted.append("prompt_log_probs")
+        if sampling.top_logprobs:
+            wanted += ["prompt_top_token_ids", "prompt_top_log_probs"]
     return [name for name in wanted if name in model.outputs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
 
 from fastapi import APIRouter
 from openai.types.chat import ChatCompletion
@@ -12,15 +13,18 @@ from starlette.responses import Response
 
 from adapter.encoding.chat_chunks import ChatChunkEncoder
 from adapter.encoding.chat_completion import ChatCompletionFold
+from adapter.encoding.chat_form import ChatForm
+from adapter.generation.chat_plan import plan_chat
+from adapter.generation.choices import Choices
 from adapter.generation.generation import Generation
-from adapter.generation.prompt import chat_prompt
+from adapter.generation.prompt import Conversation
 from adapter.request_context import context_of
 from adapter.routes.generation_response import FoldedGeneration, StreamedGeneration
 from adapter.routes.request_body import documented_body, read_json
 from adapter.schema.chat import ChatCompletionRequest, parse_chat_request, sampling_of
 from adapter.schema.chat_messages import template_messages
+from adapter.schema.stream_options import stream_usage
 from adapter.services import services_of
-from adapter.settings import StreamUsage
 from adapter.triton.model import Kind
 
 router = APIRouter(tags=["chat"])
@@ -37,29 +41,55 @@ async def create_chat_completion(request: Request) -> Response:
     """Answers a conversation, in one piece or streamed as server-sent events."""
     services = services_of(request)
     wanted = parse_chat_request(await read_json(request))
+    tools = wanted.tool_use()
     model = await services.registry.get(wanted.model, Kind.CHAT)
-    context_of(request.scope).fields["model"] = model.id
-    prompt = await chat_prompt(model, template_messages(wanted.messages))
+    context = context_of(request.scope)
+    context.fields["model"] = model.id
+    conversation = Conversation(
+        template_messages(wanted.messages),
+        variables=wanted.chat_template_kwargs or {},
+        add_generation_prompt=wanted.add_generation_prompt is not False,
+        continue_final=bool(wanted.continue_final_message),
+    )
+    plan = await plan_chat(model, conversation, tools, wanted.answer_schema, wanted.reasoning_effort)
+    sampling = replace(sampling_of(wanted), guide=plan.guide, cache_scope=context.key_id or "")
     timeout = services.settings.request_timeout
-    generation = Generation(
-        services.channel,
-        model,
-        "chatcmpl-" + secrets.token_hex(16),
-        prompt,
-        sampling_of(wanted),
-        streaming=bool(wanted.stream),
-        timeout=timeout,
+    completion_id = "chatcmpl-" + secrets.token_hex(16)
+    count = wanted.n or 1
+    choices = Choices(
+        [
+            Generation(
+                services.channel,
+                model,
+                completion_id if count == 1 else f"{completion_id}-{index}",
+                plan.prompt,
+                sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index),
+                streaming=bool(wanted.stream),
+                timeout=timeout,
+                reading=plan.reading(),
+            )
+            for index in range(count)
+        ]
     )
     created = int(time.time())
-    if wanted.stream:
-        usage = _stream_usage(wanted, services.settings.stream_usage)
-        encoder = ChatChunkEncoder(model, generation.id, created, generation.prompt_tokens, usage)
-        return StreamedGeneration(generation, encoder, timeout)
-    fold = ChatCompletionFold(model, generation.id, created)
-    return FoldedGeneration(generation, fold, lambda: fold.body(logprobs=bool(wanted.logprobs)), timeout)
-
-
-def _stream_usage(wanted: ChatCompletionRequest, default: StreamUsage) -> StreamUsage:
-    if wanted.stream_options is None:
-        return default
-    return StreamUsage.FINAL if wanted.stream_options.include_usage else StreamUsage.NONE
+    form = ChatForm(
+        logprobs=bool(wanted.logprobs),
+        legacy_function=tools is not None and tools.legacy,
+        reasoning_field=services.settings.reasoning_field,
+        service_tier=None if wanted.service_tier is None else "default",
+    )
+    if not wanted.stream:
+        return FoldedGeneration(
+            choices, ChatCompletionFold(model, completion_id, created, form, choices=count), timeout
+        )
+    options = wanted.stream_options
+    encoder = ChatChunkEncoder(
+        model,
+        completion_id,
+        created,
+        stream_usage(options, services.settings.stream_usage),
+        form,
+        choices=count,
+        obfuscation=options is not None and bool(options.include_obfuscation),
+    )
+    return StreamedGeneration(choices, encoder, timeout)

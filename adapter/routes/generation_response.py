@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Protocol
 
 from starlette.types import Send
 
 from adapter.encoding.event_stream import CONTENT_TYPE, error_event
 from adapter.errors import APIError, stopping
+from adapter.generation.choices import Choices
 from adapter.generation.events import Event
-from adapter.generation.generation import Generation
 from adapter.request_context import RequestContext
 from adapter.routes.watched import WatchedResponse
 from adapter.triton.stream import StreamCancelled
@@ -25,56 +24,57 @@ _STREAM_HEADERS = [
 
 
 class StreamEncoder(Protocol):
-    """Events to server-sent events."""
+    """Events to server-sent events; `index` is the choice's."""
 
-    def start(self) -> bytes: ...
-    def encode(self, item: Event) -> bytes: ...
+    def start(self, prompt_tokens: int) -> bytes: ...
+    def encode(self, index: int, item: Event) -> bytes: ...
     def end(self) -> bytes: ...
 
 
 class Fold(Protocol):
-    """Collects events."""
+    """Collects events into one JSON object."""
 
-    def add(self, item: Event) -> None: ...
+    def add(self, index: int, item: Event) -> None: ...
+    def body(self, prompt_tokens: int) -> bytes: ...
 
 
 class _GenerationResponse(WatchedResponse):
-    def __init__(self, generation: Generation, timeout: float) -> None:
+    def __init__(self, choices: Choices, timeout: float) -> None:
         super().__init__(timeout)
-        self._generation = generation
+        self._choices = choices
 
     def abandon(self) -> None:
-        self._generation.cancel()
+        self._choices.cancel()
 
     def _note(self, context: RequestContext) -> None:
-        record = self._generation.record
-        context.fields["prompt_tokens"] = record.prompt_tokens
-        context.fields["completion_tokens"] = record.completion_tokens
+        context.fields["prompt_tokens"] = self._choices.prompt_tokens
+        context.fields["completion_tokens"] = self._choices.completion_tokens
 
 
 class StreamedGeneration(_GenerationResponse):
     """Sends events as they come. Until the first one a failure is an ordinary error answer with its status."""
 
-    def __init__(self, generation: Generation, encoder: StreamEncoder, timeout: float) -> None:
-        super().__init__(generation, timeout)
+    def __init__(self, choices: Choices, encoder: StreamEncoder, timeout: float) -> None:
+        super().__init__(choices, timeout)
         self._encoder = encoder
 
     async def run(self, send: Send, context: RequestContext) -> None:
         encode = self._encoder.encode
-        events = self._generation.events()
+        choices = self._choices
+        events = choices.events()
         try:
             async with contextlib.aclosing(events):
-                first = await anext(events)
+                index, first = await anext(events)
                 await send({"type": "http.response.start", "status": 200, "headers": [*_STREAM_HEADERS]})
                 # What has arrived together is written together: one system call, as many events as before.
-                chunks = [self._encoder.start(), encode(first)]
+                chunks = [self._encoder.start(choices.prompt_tokens), encode(index, first)]
                 try:
-                    if not self._generation.waiting:
+                    if not choices.waiting:
                         await send({"type": "http.response.body", "body": b"".join(chunks), "more_body": True})
                         chunks.clear()
-                    async for item in events:
-                        chunks.append(encode(item))
-                        if not self._generation.waiting:
+                    async for index, item in events:
+                        chunks.append(encode(index, item))
+                        if not choices.waiting:
                             await send({"type": "http.response.body", "body": b"".join(chunks), "more_body": True})
                             chunks.clear()
                     chunks.append(self._encoder.end())
@@ -96,23 +96,18 @@ class StreamedGeneration(_GenerationResponse):
 
 
 class FoldedGeneration(_GenerationResponse):
-    """Sends one JSON object, made of the events that would have been streamed.
+    """Sends one JSON object, made of the events that would have been streamed."""
 
-    Args:
-        body: called when the fold is complete; the JSON object.
-    """
-
-    def __init__(self, generation: Generation, fold: Fold, body: Callable[[], bytes], timeout: float) -> None:
-        super().__init__(generation, timeout)
+    def __init__(self, choices: Choices, fold: Fold, timeout: float) -> None:
+        super().__init__(choices, timeout)
         self._fold = fold
-        self._body = body
 
     async def run(self, send: Send, context: RequestContext) -> None:
         try:
-            async with contextlib.aclosing(self._generation.events()) as events:
-                async for item in events:
-                    self._fold.add(item)
-            body = self._body()
+            async with contextlib.aclosing(self._choices.events()) as events:
+                async for index, item in events:
+                    self._fold.add(index, item)
+            body = self._fold.body(self._choices.prompt_tokens)
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import Field
 
 from adapter.errors import invalid_request
-from adapter.generation.sampling import Guide, Sampling
+from adapter.generation.sampling import Sampling
+from adapter.generation.tool_use import ToolUse
+from adapter.schema import sampling_fields as fields
 from adapter.schema.body import RequestModel, check
 from adapter.schema.chat_messages import Message
+from adapter.schema.chat_tools import FunctionCallChoice, Functions, ToolChoice, Tools, tool_use
 from adapter.schema.logit_bias import LogitBias
 from adapter.schema.metadata import Metadata
-from adapter.schema.unsupported import CHAT_COMPLETIONS, refuse_unsupported, unsupported_parameter
+from adapter.schema.stream_options import StreamOptions
+from adapter.schema.unsupported import CHAT_COMPLETIONS, refuse_unsupported
 
 _MOST_MESSAGES = 16_384
-_MOST_STOPS = 16
 # TensorRT-LLM's grammar compiler takes properties that are not named for forbidden unless this says otherwise.
-_ANY_OBJECT = '{"type":"object","additionalProperties":true}'
-
-Penalty = Annotated[float, Field(ge=-2, le=2)]
-Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
-StopString = Annotated[str, Field(min_length=1, max_length=1024)]
+_ANY_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 
 
 class TextFormat(RequestModel):
@@ -48,40 +46,61 @@ class JSONSchemaFormat(RequestModel):
 ResponseFormat = Annotated[TextFormat | JSONObjectFormat | JSONSchemaFormat, Field(discriminator="type")]
 
 
-class StreamOptions(RequestModel):
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-
-
 class ChatCompletionRequest(RequestModel):
-    """Fields as OpenAI's API defines them; defaults of temperature and top_p are the reference service's."""
+    """Fields as OpenAI's API defines them; defaults of temperature and top_p are the reference service's.
+
+    The last group are extensions, named as other servers of open models name them.
+    """
 
     model: str
     messages: Annotated[list[Message], Field(min_length=1, max_length=_MOST_MESSAGES, fail_fast=True)]
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.7
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = 1.0
-    max_tokens: Count | None = None
-    max_completion_tokens: Count | None = None
-    stop: StopString | Annotated[list[StopString], Field(max_length=_MOST_STOPS, fail_fast=True)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
+    temperature: fields.Temperature | None = 0.7
+    top_p: fields.Fraction | None = 1.0
+    max_tokens: fields.Count | None = None
+    max_completion_tokens: fields.Count | None = None
+    n: fields.Choices | None = None
+    stop: fields.Stop | None = None
+    seed: fields.Seed | None = None
+    presence_penalty: fields.Penalty | None = None
+    frequency_penalty: fields.Penalty | None = None
     logit_bias: LogitBias = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    functions: Functions | None = None
+    function_call: FunctionCallChoice | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    service_tier: Literal["auto", "default"] | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     metadata: Metadata = None
 
+    top_k: fields.TopK | None = None
+    min_p: fields.Fraction | None = None
+    repetition_penalty: fields.RepetitionPenalty | None = None
+    min_tokens: fields.MinTokens | None = None
+    ignore_eos: bool | None = None
+    bad_words: fields.BadWords | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+
+    def tool_use(self) -> ToolUse | None:
+        """Raises APIError, 400, naming the field."""
+        return tool_use(self.tools, self.tool_choice, self.parallel_tool_calls, self.functions, self.function_call)
+
     @property
-    def stops(self) -> tuple[str, ...]:
-        if self.stop is None:
-            return ()
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+    def answer_schema(self) -> dict[str, Any] | None:
+        """The JSON schema that `response_format` holds the answer to; None for text."""
+        if isinstance(self.response_format, JSONSchemaFormat):
+            return self.response_format.json_schema.schema_ or _ANY_OBJECT
+        return _ANY_OBJECT if isinstance(self.response_format, JSONObjectFormat) else None
 
 
 def parse_chat_request(body: dict[str, Any]) -> ChatCompletionRequest:
@@ -90,46 +109,39 @@ def parse_chat_request(body: dict[str, Any]) -> ChatCompletionRequest:
     if request.stream_options is not None and not request.stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise invalid_request(message, "stream_options")
-    if request.stream_options is not None and request.stream_options.include_obfuscation:
-        raise unsupported_parameter("stream_options.include_obfuscation", "Chunks are not padded: leave it out.")
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
         raise invalid_request(message, "max_tokens", "invalid_parameter_combination")
     if request.top_logprobs and not request.logprobs:
         message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
         raise invalid_request(message, "top_logprobs")
+    if request.continue_final_message:
+        if request.add_generation_prompt:
+            message = "'continue_final_message' goes on with the last message: 'add_generation_prompt' cannot be true."
+            raise invalid_request(message, "add_generation_prompt", "invalid_parameter_combination")
+        if request.messages[-1].role != "assistant":
+            message = "'continue_final_message' needs a last message whose role is 'assistant'."
+            raise invalid_request(message, "continue_final_message", "invalid_parameter_combination")
     return request
 
 
 def sampling_of(request: ChatCompletionRequest) -> Sampling:
-    """The request's wishes for the engine; null means the default."""
+    """The request's wishes for the engine, but for its guide; null means the default."""
     return Sampling(
         temperature=0.7 if request.temperature is None else request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
         max_tokens=request.max_completion_tokens or request.max_tokens,
-        stop=request.stops,
+        stop=fields.strings_of(request.stop),
         seed=request.seed,
         presence_penalty=request.presence_penalty,
         frequency_penalty=request.frequency_penalty,
         logit_bias=request.logit_bias or {},
         logprobs=bool(request.logprobs),
         top_logprobs=request.top_logprobs or 0,
-        guide=_guide(request.response_format),
+        top_k=max(request.top_k or 0, 0),
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+        min_tokens=request.min_tokens,
+        ignore_eos=bool(request.ignore_eos),
+        bad_words=tuple(request.bad_words or ()),
     )
-
-
-def _guide(wanted: TextFormat | JSONObjectFormat | JSONSchemaFormat | None) -> Guide | None:
-    if isinstance(wanted, JSONSchemaFormat):
-        schema = wanted.json_schema.schema_
-        return Guide("json_schema", _schema_text(schema) if schema else _ANY_OBJECT, "response_format")
-    if isinstance(wanted, JSONObjectFormat):
-        return Guide("json_schema", _ANY_OBJECT, "response_format")
-    return None
-
-
-def _schema_text(schema: dict[str, Any]) -> str:
-    try:
-        return orjson.dumps(schema).decode()
-    except TypeError as error:  # what orjson reads is deeper than what it writes
-        param = "response_format.json_schema.schema"
-        raise invalid_request(f"Invalid '{param}': the schema is nested too deeply.", param, "invalid_value") from error

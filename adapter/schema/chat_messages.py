@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from adapter.errors import invalid_request
+from adapter.parsing.custom_input import INPUT_KEY
 from adapter.schema.body import RequestModel
 from adapter.schema.violations import wrong_type
+
+_MOST_PARTS = 2048
+_MOST_CALLS = 1024
 
 
 class TextPart(RequestModel):
@@ -37,7 +42,7 @@ class FilePart(RequestModel):
 
 
 ContentPart = Annotated[TextPart | RefusalPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
-Content = str | Annotated[list[ContentPart], Field(min_length=1, fail_fast=True)]
+Content = str | Annotated[list[ContentPart], Field(min_length=1, max_length=_MOST_PARTS, fail_fast=True)]
 
 
 class FunctionCall(RequestModel):
@@ -45,12 +50,28 @@ class FunctionCall(RequestModel):
     arguments: str
 
 
-class ToolCall(RequestModel):
+class FunctionToolCall(RequestModel):
     """A call that the assistant made earlier in the conversation."""
 
     id: str
     type: Literal["function"]
     function: FunctionCall
+
+
+class CustomCall(RequestModel):
+    name: str
+    input: str
+
+
+class CustomToolCall(RequestModel):
+    """A call of a custom tool."""
+
+    id: str
+    type: Literal["custom"]
+    custom: CustomCall
+
+
+ToolCall = Annotated[FunctionToolCall | CustomToolCall, Field(discriminator="type")]
 
 
 class DeveloperMessage(RequestModel):
@@ -78,10 +99,12 @@ class AssistantMessage(RequestModel):
     content: Content | None = None
     refusal: str | None = None
     name: str | None = None
-    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=_MOST_CALLS, fail_fast=True)] | None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
     audio: None = None
-    function_call: None = None
+    function_call: FunctionCall | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
 
 
 class ToolMessage(RequestModel):
@@ -90,8 +113,17 @@ class ToolMessage(RequestModel):
     tool_call_id: str
 
 
+class FunctionMessage(RequestModel):
+    """What a function returned, in the older form."""
+
+    role: Literal["function"]
+    content: Content | None
+    name: str
+
+
 Message = Annotated[
-    DeveloperMessage | SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
+    DeveloperMessage | SystemMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage,
+    Field(discriminator="role"),
 ]
 
 
@@ -105,20 +137,42 @@ def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
 
 
 def _template_message(message: Message, where: str) -> dict[str, Any]:
-    role = "system" if isinstance(message, DeveloperMessage) else message.role
+    role = {"developer": "system", "function": "tool"}.get(message.role, message.role)
     rendered: dict[str, Any] = {"role": role, "content": _text(message.content, where)}
     if isinstance(message, AssistantMessage):
         if not message.content and message.refusal:
             rendered["content"] = message.refusal
-        if message.tool_calls:
-            rendered["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+        if reasoning := message.reasoning_content or message.reasoning:
+            rendered["reasoning_content"] = reasoning
+        if calls := _calls(message):
+            rendered["tool_calls"] = calls
         elif message.content is None and message.refusal is None:
             raise wrong_type(f"{where}.content", "one of a string or array", None)
     if isinstance(message, ToolMessage):
         rendered["tool_call_id"] = message.tool_call_id
+    elif isinstance(message, FunctionMessage):
+        rendered["tool_call_id"] = rendered["name"] = message.name
     elif message.name is not None:
         rendered["name"] = message.name
     return rendered
+
+
+def _calls(message: AssistantMessage) -> list[dict[str, Any]]:
+    """Calls as templates know them: all of them functions with JSON arguments."""
+    calls = []
+    for call in message.tool_calls or []:
+        if isinstance(call, FunctionToolCall):
+            calls.append(call.model_dump())
+        else:
+            calls.append(_function_call(call.id, call.custom.name, json.dumps({INPUT_KEY: call.custom.input})))
+    if message.function_call is not None and not calls:
+        name = message.function_call.name
+        calls.append(_function_call(name, name, message.function_call.arguments))
+    return calls
+
+
+def _function_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _text(content: str | list[ContentPart] | None, where: str) -> str:

@@ -21,26 +21,17 @@ class Unsupported:
     neutral: tuple[Any, ...] = ()
 
 
-_TOOLS = "Describe the tools in a message, or ask for JSON with 'response_format'."
 _CACHE = "Leave it out: the engine decides about prompt caching."
 
 CHAT_COMPLETIONS: Mapping[str, Unsupported] = {
     "audio": Unsupported("The models here answer with text."),
-    "function_call": Unsupported(_TOOLS, ("none",)),
-    "functions": Unsupported(_TOOLS, ([],)),
     "modalities": Unsupported("The models here answer with text: leave it out, or send ['text'].", (["text"],)),
     "moderation": Unsupported("There is no moderation model behind this server."),
-    "n": Unsupported("Send one request per answer: they run side by side.", (1,)),
-    "parallel_tool_calls": Unsupported(_TOOLS),
     "prediction": Unsupported("Leave it out: the answer is the same without it."),
     "prompt_cache_options": Unsupported(_CACHE),
     "prompt_cache_retention": Unsupported(_CACHE),
-    "reasoning_effort": Unsupported("Leave it out, or say in a message how thorough the answer should be."),
-    "service_tier": Unsupported("There is one tier: leave it out, or send 'auto' or 'default'.", ("auto", "default")),
     "store": Unsupported("Completions are not stored: leave it out, or send false.", (False,)),
-    "tool_choice": Unsupported(_TOOLS, ("none",)),
-    "tools": Unsupported(_TOOLS, ([],)),
-    "verbosity": Unsupported("Leave it out, or say in a message how long the answer should be."),
+    "verbosity": Unsupported("Leave it out, or say in a message how long the answer should be.", ("medium",)),
     "web_search_options": Unsupported("This server does not search the web."),
 }
 

@@ -95,6 +95,10 @@ def too_long(param: str, noun: str, length: int, limit: int) -> APIError:
     return _wrong_length(param, noun, length, limit)
 
 
+def empty_array(param: str) -> APIError:
+    return _wrong_length(param, "array", 0, 1)
+
+
 def _missing(param: str) -> APIError:
     return invalid_request(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 

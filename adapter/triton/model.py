@@ -20,6 +20,9 @@ _LARGEST = 2**31 - 1  # of a count or a token id: they travel as INT32
 _LARGEST_VOCABULARY = 1 << 24  # a request with `logit_bias` makes a tensor of this length
 
 
+_GUIDE_TYPES = "json,json_schema,regex,ebnf_grammar"  # TensorRT-LLM's backend; it passes over any other
+
+
 class Kind(str, Enum):
     """What a model is for."""
 
@@ -59,7 +62,13 @@ class ModelDescription:
     tokenizer_dir: str
     tokenizer_sha256: str
     tokenizer_model: str
+    engine: str
     fingerprint: str
+    tool_parser: str
+    reasoning_parser: str
+    guide_types: frozenset[str]
+    modalities: frozenset[str]
+    fim: tuple[str, str, str] | None  # the tokens before prefix, suffix and middle, for filling in the middle
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,13 @@ def describe(config: model_config_pb2.ModelConfig) -> ModelDescription | None:
         tokenizer_dir=parameters.get("tokenizer_dir", ""),
         tokenizer_sha256=parameters.get("tokenizer_sha256", ""),
         tokenizer_model=parameters.get("tokenizer_model", ""),
+        engine=parameters.get("engine", ""),
         fingerprint=_fingerprint(config.name, parameters),
+        tool_parser=parameters.get("tool_parser", ""),
+        reasoning_parser=parameters.get("reasoning_parser", ""),
+        guide_types=frozenset(parameters.get("guide_types", _GUIDE_TYPES).replace(" ", "").split(",")),
+        modalities=frozenset(parameters.get("modalities", "text").replace(" ", "").split(",")),
+        fim=reader.fim(),
     )
 
 
@@ -138,6 +153,14 @@ class _Reader:
         if not all(_NUMBER.match(part) and int(part) <= _LARGEST for part in parts):
             raise self._error(key, value, "token ids, comma-separated")
         return tuple(int(part) for part in parts)
+
+    def fim(self) -> tuple[str, str, str] | None:
+        prefix, suffix, middle = (self._parameters.get(f"fim_{part}", "") for part in ("prefix", "suffix", "middle"))
+        if prefix and suffix and middle:
+            return prefix, suffix, middle
+        if prefix or suffix or middle:
+            raise self._error("fim_prefix, fim_suffix, fim_middle", "", "either all three or none of them")
+        return None
 
     def _error(self, key: str, value: str, wanted: str) -> ModelConfigError:
         found = f"{value!r}" if value else "missing"

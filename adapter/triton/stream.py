@@ -30,6 +30,8 @@ class EngineStep:
     top: per token, the alternatives as (id, log probability), if they were asked for.
     finish_reason: as the engine names it, in its last step, if it names one.
     cached_tokens: prompt tokens that the engine did not have to compute, if it says so.
+    prompt_log_probs: one per token of the prompt, in the first step, if they were asked for; the first says nothing.
+    prompt_top: per token of the prompt, as `top`; the first is empty.
     """
 
     ids: list[int]
@@ -37,6 +39,8 @@ class EngineStep:
     top: list[list[tuple[int, float]]] | None = None
     finish_reason: str | None = None
     cached_tokens: int | None = None
+    prompt_log_probs: list[float] | None = None
+    prompt_top: list[list[tuple[int, float]]] | None = None
 
 
 class StreamCancelled(Exception):
@@ -126,7 +130,9 @@ def parse_step(response: pb.ModelInferResponse) -> EngineStep:
     step = EngineStep([])
     top_ids: list[int] = []
     top_log_probs: list[float] = []
-    width = 0
+    prompt_top_ids: list[int] = []
+    prompt_top_log_probs: list[float] = []
+    width = prompt_width = 0
     raw = response.raw_output_contents
     for index, output in enumerate(response.outputs):
         name = output.name
@@ -148,12 +154,24 @@ def parse_step(response: pb.ModelInferResponse) -> EngineStep:
             top_log_probs = _numbers("f", data)
         elif name == "cached_tokens" and data:
             step.cached_tokens = int.from_bytes(data[:4], "little", signed=True)
+        elif name == "prompt_log_probs" and data:
+            step.prompt_log_probs = _numbers("f", data)
+        elif name == "prompt_top_token_ids":
+            prompt_top_ids, prompt_width = _numbers("i", data), output.shape[-1]
+        elif name == "prompt_top_log_probs":
+            prompt_top_log_probs = _numbers("f", data)
     if width > 0:
-        pairs = list(zip(top_ids, top_log_probs, strict=True))
-        # -1 pads a position with fewer alternatives
-        rows = (pairs[start : start + width] for start in range(0, len(pairs), width))
-        step.top = [[pair for pair in row if pair[0] >= 0] for row in rows]
+        step.top = _alternatives(top_ids, top_log_probs, width)
+    if prompt_width > 0 and prompt_top_ids:
+        step.prompt_top = _alternatives(prompt_top_ids, prompt_top_log_probs, prompt_width)
     return step
+
+
+def _alternatives(ids: list[int], log_probs: list[float], width: int) -> list[list[tuple[int, float]]]:
+    """Rows of (id, log probability); -1 pads a position with fewer alternatives."""
+    pairs = list(zip(ids, log_probs, strict=True))
+    rows = (pairs[start : start + width] for start in range(0, len(pairs), width))
+    return [[pair for pair in row if pair[0] >= 0] for row in rows]
 
 
 def _numbers(code: str, data: bytes) -> list[Any]:

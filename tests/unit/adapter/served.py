@@ -14,7 +14,7 @@ from tokentext import TextTokenizer
 
 _TEMPLATE = (
     "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}"
-    "{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}"
     "{% if m.content == 'refuse me' %}{{ raise_exception('no such content') }}{% endif %}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )

@@ -42,7 +42,11 @@ def naive(tokenizer: TextTokenizer, ids: Sequence[int], skip: bool) -> str:
     """The documented text of a tokenizer with a byte table: all bytes laid end to end, then the start rule."""
     rules = tokenizer.rules
     assert rules is not None
-    tokens = [token for token in (tokenizer.visible_token(i, skip) for i in ids) if token is not None]
+    tokens = [
+        token
+        for token in (tokenizer.visible_token(i, tokenizer.special_ids if skip else frozenset()) for i in ids)
+        if token is not None
+    ]
     parts = [rules.first_to_bytes(token) if not place else rules.to_bytes(token) for place, token in enumerate(tokens)]
     text = b"".join(parts).decode("utf-8", "replace")
     character, most = rules.strip
@@ -53,9 +57,9 @@ def naive(tokenizer: TextTokenizer, ids: Sequence[int], skip: bool) -> str:
 
 def test_the_kinds_take_the_path_they_are_named_for(tokenizers_by_kind: Tokenizers) -> None:
     for kind in TABLE_KINDS:
-        assert tokenizers_by_kind[kind].pieces(True) is not None, kind
+        assert tokenizers_by_kind[kind].pieces(frozenset()) is not None, kind
     for kind in WINDOW_KINDS:
-        assert tokenizers_by_kind[kind].pieces(True) is None, kind
+        assert tokenizers_by_kind[kind].pieces(frozenset()) is None, kind
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -223,7 +227,7 @@ def test_ids_outside_the_vocabulary_add_nothing(tokenizers_by_kind: Tokenizers, 
 
 
 def test_ids_outside_the_vocabulary_are_not_stored(byte_level: TextTokenizer) -> None:
-    table = byte_level.pieces(True)
+    table = byte_level.pieces(byte_level.special_ids)
     assert table is not None
     before = len(table)
     pushed(byte_level, [[i] for i in range(10**6, 10**6 + 100)])
@@ -239,7 +243,7 @@ def test_numpy_ids(tokenizers_by_kind: Tokenizers, kind: str, dtype: type) -> No
     array = np.array(ids, dtype=dtype)
     assert pushed(tokenizer, [array[:1], array[1:3], array[3:]]) == tokenizer.decode(ids)
     assert tokenizer.decode(array) == tokenizer.decode(ids)  # type: ignore[arg-type]
-    table = tokenizer.pieces(True)
+    table = tokenizer.pieces(tokenizer.special_ids)
     assert table is None or all(type(key) is int for key in table)
 
 
@@ -285,3 +289,16 @@ def alphabet_character(byte: int) -> str:
     kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [value for value in range(256) if value not in kept]
     return chr(byte) if byte in kept else chr(256 + others.index(byte))
+
+
+@pytest.mark.parametrize("kind", ["llama_like", "metaspace_always", "metaspace_first", "byte_level"])
+def test_a_sequence_that_goes_on_keeps_its_first_space(kind: str, tokenizers_by_kind: Tokenizers) -> None:
+    """Before and after flush: the text of a sequence that is cut is that of its parts."""
+    tokenizer = tokenizers_by_kind[kind]
+    ids = ids_of(tokenizer, "Hello the fox the end")
+    place = next(index for index in range(1, len(ids)) if tokenizer.decode(ids[:index]) == "Hello")
+    rest = IncrementalDetokenizer(tokenizer, continues=True)
+    for _ in range(2):
+        text = "".join([rest.push([token]) for token in ids[place:]]) + rest.flush()
+        assert text.startswith(" ")
+        assert tokenizer.decode(ids[:place]) + text == tokenizer.decode(ids)

@@ -177,8 +177,8 @@ def test_the_bytes_of_one_token(byte_level: TextTokenizer, tmp_path: Path) -> No
 
 def test_vocab_size_counts_added_tokens(byte_level: TextTokenizer) -> None:
     assert byte_level.vocab_size == 403
-    assert byte_level.visible_token(402, True) == "<tool call>"
-    assert byte_level.visible_token(403, True) is None
+    assert byte_level.visible_token(402, byte_level.special_ids) == "<tool call>"
+    assert byte_level.visible_token(403, byte_level.special_ids) is None
 
 
 def test_one_tokenizer_in_many_threads(folder: Path) -> None:

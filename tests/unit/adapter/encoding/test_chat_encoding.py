@@ -14,9 +14,10 @@ from pydantic import BaseModel
 
 from adapter.encoding.chat_chunks import ChatChunkEncoder
 from adapter.encoding.chat_completion import ChatCompletionFold
+from adapter.encoding.chat_form import ChatForm
 from adapter.encoding.event_stream import error_event
 from adapter.encoding.logprobs import logprobs_content
-from adapter.encoding.usage import usage_object
+from adapter.encoding.usage import total_usage
 from adapter.errors import APIError
 from adapter.generation.events import Event, Finish, TextDelta, TokenLogprob
 from adapter.settings import StreamUsage
@@ -51,15 +52,15 @@ def parse(body: bytes) -> list[dict[str, Any]]:
 
 
 def stream(model: ServedModel, events: list[Event], usage: StreamUsage) -> bytes:
-    encoder = ChatChunkEncoder(model, "chatcmpl-1", CREATED, PROMPT, usage)
-    return encoder.start() + b"".join(encoder.encode(event) for event in events) + encoder.end()
+    encoder = ChatChunkEncoder(model, "chatcmpl-1", CREATED, usage, ChatForm())
+    return encoder.start(PROMPT) + b"".join(encoder.encode(0, event) for event in events) + encoder.end()
 
 
 def fold(model: ServedModel, events: list[Event], *, logprobs: bool = False) -> dict[str, Any]:
-    folded = ChatCompletionFold(model, "chatcmpl-1", CREATED)
+    folded = ChatCompletionFold(model, "chatcmpl-1", CREATED, ChatForm(logprobs=logprobs))
     for event in events:
-        folded.add(event)
-    body: dict[str, Any] = json.loads(folded.body(logprobs=logprobs))
+        folded.add(0, event)
+    body: dict[str, Any] = json.loads(folded.body(PROMPT))
     return body
 
 
@@ -157,7 +158,8 @@ def test_prebuilt_chunks_are_those_that_a_dict_would_give(
     tokenizer: TextTokenizer, model_id: str, usage: StreamUsage
 ) -> None:
     model = served_model(tokenizer, id=model_id)
-    encoder = ChatChunkEncoder(model, "chatcmpl-1", CREATED, PROMPT, usage)
+    encoder = ChatChunkEncoder(model, "chatcmpl-1", CREATED, usage, ChatForm())
+    encoder.start(PROMPT)
     for done, text in enumerate([*NASTY, *map(chr, range(0x80))], start=1):
         chunk = {
             "id": "chatcmpl-1",
@@ -171,7 +173,7 @@ def test_prebuilt_chunks_are_those_that_a_dict_would_give(
             chunk["usage"] = {"prompt_tokens": PROMPT, "completion_tokens": done, "total_tokens": PROMPT + done}
         elif usage is StreamUsage.FINAL:
             chunk["usage"] = None
-        assert encoder.encode(TextDelta(text, done)) == b"data: " + orjson.dumps(chunk) + b"\n\n"
+        assert encoder.encode(0, TextDelta(text, done)) == b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
 def test_include_usage_is_exactly_openais_form(model: ServedModel) -> None:
@@ -255,8 +257,8 @@ def test_a_probability_of_zero(tokenizer: TextTokenizer, value: float) -> None:
 
 
 def test_cached_tokens_are_told_when_they_are_known() -> None:
-    assert usage_object(Finish("stop", 5, 3, 0))["prompt_tokens_details"] == {"cached_tokens": 0}
-    assert "prompt_tokens_details" not in usage_object(Finish("stop", 5, 3))
+    assert total_usage(5, [Finish("stop", 5, 3, 0)])["prompt_tokens_details"] == {"cached_tokens": 0}
+    assert "prompt_tokens_details" not in total_usage(5, [Finish("stop", 5, 3)])
 
 
 def test_an_error_in_the_middle_of_a_stream() -> None:

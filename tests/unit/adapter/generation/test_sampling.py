@@ -227,13 +227,13 @@ def test_a_bias_for_a_token_that_there_is_not(model: ServedModel, token: int) ->
 )
 def test_output_budget(model: ServedModel, prompt: int, wanted: int | None, budget: int) -> None:
     assert model.context_length == 64
-    assert output_budget(model, prompt, wanted) == budget
+    assert output_budget(model, prompt, wanted, "messages") == budget
 
 
 @pytest.mark.parametrize(("prompt", "wanted"), [(64, None), (65, None), (64, 1), (10, 55), (10, 2**31 - 1)])
 def test_output_beyond_the_context(model: ServedModel, prompt: int, wanted: int | None) -> None:
     with pytest.raises(APIError) as caught:
-        output_budget(model, prompt, wanted)
+        output_budget(model, prompt, wanted, "messages")
     error = caught.value
     assert (error.status, error.param, error.code) == (400, "messages", "context_length_exceeded")
     assert "64 tokens" in error.message and str(prompt) in error.message

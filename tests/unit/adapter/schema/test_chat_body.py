@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -73,7 +72,12 @@ def test_what_the_engine_is_asked_for() -> None:
                 "logit_bias": {"0": -100, "50256": 100.0},
                 "logprobs": True,
                 "top_logprobs": 20,
-                "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}},
+                "top_k": 40,
+                "min_p": 0.1,
+                "repetition_penalty": 1.2,
+                "min_tokens": 3,
+                "ignore_eos": True,
+                "bad_words": ["x"],
             }
         )
     )
@@ -82,9 +86,8 @@ def test_what_the_engine_is_asked_for() -> None:
     assert (sampling.presence_penalty, sampling.frequency_penalty) == (1.0, -2.0)
     assert sampling.logit_bias == {0: -100.0, 50256: 100.0}
     assert (sampling.logprobs, sampling.top_logprobs) == (True, 20)
-    assert sampling.guide is not None
-    assert (sampling.guide.type, sampling.guide.text) == ("json_schema", '{"type":"object"}')
-    assert sampling.guide.param == "response_format"
+    assert (sampling.top_k, sampling.min_p, sampling.repetition_penalty) == (40, 0.1, 1.2)
+    assert (sampling.min_tokens, sampling.ignore_eos, sampling.bad_words) == (3, True, ("x",))
 
 
 @pytest.mark.parametrize("stop", ["x", ["x"]])
@@ -97,13 +100,17 @@ def test_stop_as_a_string_or_an_array(stop: Any) -> None:
     "wanted", [{"type": "json_object"}, {"type": "json_schema", "json_schema": {"name": "any-thing_1"}}]
 )
 def test_any_json_object(wanted: dict[str, Any]) -> None:
-    guide = sampling_of(parse_chat_request({**BODY, "response_format": wanted})).guide
-    assert guide is not None and guide.type == "json_schema"
-    assert json.loads(guide.text) == {"type": "object", "additionalProperties": True}
+    schema = parse_chat_request({**BODY, "response_format": wanted}).answer_schema
+    assert schema == {"type": "object", "additionalProperties": True}
+
+
+def test_the_schema_of_an_answer() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "array"}}}
+    assert parse_chat_request({**BODY, "response_format": wanted}).answer_schema == {"type": "array"}
 
 
 def test_the_text_format_asks_for_nothing() -> None:
-    assert sampling_of(parse_chat_request({**BODY, "response_format": {"type": "text"}})).guide is None
+    assert parse_chat_request({**BODY, "response_format": {"type": "text"}}).answer_schema is None
 
 
 def messages(*given: Any) -> list[dict[str, Any]]:

@@ -100,3 +100,15 @@ def test_tensors_are_little_endian() -> None:
     message.outputs.add(name="output_ids", datatype="INT32", shape=[2])
     message.raw_output_contents.append(struct.pack("<2i", 1, 256))
     assert parse_step(message).ids == [1, 256]
+
+
+def test_log_probabilities_of_the_prompt() -> None:
+    values, tops = np.array([0.0, -0.5], np.float32), np.array([[-1, -1], [3, 4]], np.int32)
+    scored = response(
+        output_ids=ids(),
+        prompt_log_probs=values,
+        prompt_top_token_ids=tops,
+        prompt_top_log_probs=np.array([[0.0, 0.0], [-0.5, -1.0]], np.float32),
+    )
+    assert parse_step(scored) == EngineStep([], prompt_log_probs=[0.0, -0.5], prompt_top=[[], [(3, -0.5), (4, -1.0)]])
+    assert parse_step(response(output_ids=ids(5), prompt_log_probs=np.zeros(0, np.float32))) == EngineStep([5])

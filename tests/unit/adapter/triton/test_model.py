@@ -102,3 +102,12 @@ def test_the_fingerprint_changes_with_what_changes_the_text() -> None:
     renamed = describe(engine_config("other_engine"))
     assert renamed is not None
     assert len({same, *changed, renamed.fingerprint}) == 4
+
+
+def test_filling_in_the_middle() -> None:
+    assert describe(engine_config()).fim is None  # type: ignore[union-attr]
+    triple = {"fim_prefix": "<p>", "fim_suffix": "<s>", "fim_middle": "<m>"}
+    assert describe(engine_config(**triple)).fim == ("<p>", "<s>", "<m>")  # type: ignore[union-attr]
+    for name in triple:
+        with pytest.raises(ModelConfigError, match="fim_prefix, fim_suffix, fim_middle"):
+            describe(engine_config(**{**triple, name: None}))
