@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from adapter.errors import APIError
 from adapter.front_door import FrontDoor
+from adapter.media.loader import MediaLoader
 from adapter.request_context import context_of
 from adapter.routes import chat, completions, embeddings, health, models, rerank, score, tokenize
 from adapter.security.keys import KeyRing
@@ -34,12 +35,14 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
         channel = TritonChannel(settings.triton_url, settings.triton_authorities)
         tokenizers = TokenizerSource(channel, settings.tokenizers, settings.cache_dir or default_cache())
         registry = ModelRegistry(channel, tokenizers, settings.discovery_interval)
-        app.state.services = Services(settings, channel, registry)
+        media = MediaLoader(settings)
+        app.state.services = Services(settings, channel, registry, media)
         registry.start()
         try:
             yield
         finally:
             await registry.stop()
+            await media.aclose()
             await channel.close()
 
     app = FastAPI(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from adapter.media.loader import MediaLoader
 from adapter.settings import Settings
 from adapter.triton.channel import TritonChannel
 from adapter.triton.registry import ModelRegistry
@@ -16,6 +17,7 @@ class Services:
     settings: Settings
     channel: TritonChannel
     registry: ModelRegistry
+    media: MediaLoader
 
 
 def services_of(request: Request) -> Services:

@@ -97,6 +97,8 @@ class Generation:
             while (step := await read()) is not None:
                 if step.cached_tokens is not None:
                     cached = step.cached_tokens
+                if step.prompt_tokens is not None:
+                    self.prompt_tokens = record.prompt_tokens = step.prompt_tokens
                 if step.prompt_log_probs is not None:
                     yield self._prompt_logprobs(step)
                 if step.ids:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapter.errors import invalid_request
+from adapter.generation.media_parts import MediaParts
 from adapter.parsing.formats import format_for
 from adapter.parsing.tool_prompt import with_tools
 from adapter.triton.model import ServedModel
@@ -27,6 +28,7 @@ class Conversation:
     variables: further variables of the template.
     add_generation_prompt: whether the prompt ends where an answer of the assistant begins.
     continue_final: the prompt ends within the last message, which the answer goes on with.
+    media: what the markers in the messages stand for.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -34,6 +36,7 @@ class Conversation:
     variables: Mapping[str, Any] = field(default_factory=dict)
     add_generation_prompt: bool = True
     continue_final: bool = False
+    media: MediaParts | None = None
 
 
 async def chat_prompt(model: ServedModel, conversation: Conversation) -> tuple[list[int], str]:
@@ -51,6 +54,8 @@ async def chat_prompt(model: ServedModel, conversation: Conversation) -> tuple[l
     def prompt() -> tuple[list[int], str]:
         # The template writes the special tokens itself. A batch of one: only then do other threads run meanwhile.
         text = _render(model, template, conversation)
+        if conversation.media is not None and conversation.media.parts:
+            return conversation.media.encode(model.tokenizer, text), text
         return model.tokenizer.encode_batch([text], add_special_tokens=False)[0], text
 
     try:

@@ -38,7 +38,9 @@ class Sampling:
     logit_bias: token id -> -100 to 100.
     bad_words: texts that the answer must not hold, each as its possible tokens.
     prompt_logprobs: log probabilities of the prompt's tokens are wanted too.
+    top_logprobs_param: the request's field that asks for `top_logprobs`, for errors.
     cache_scope: requests of other scopes share no cached prompts with this one.
+    media: encoded images and audio, in the order of the -1 in the prompt.
     """
 
     temperature: float
@@ -59,7 +61,9 @@ class Sampling:
     ignore_eos: bool = False
     bad_words: tuple[str, ...] = ()
     prompt_logprobs: bool = False
+    top_logprobs_param: str = "top_logprobs"
     cache_scope: str = ""
+    media: tuple[bytes, ...] = ()
 
 
 def output_budget(model: ServedModel, prompt_tokens: int, wanted: int | None, param: str) -> int:
@@ -117,11 +121,13 @@ def build_request(
         tensors.need("return_log_probs", "logprobs")
         tensors.builder.boolean("return_log_probs", True)
     if sampling.top_logprobs:
-        tensors.need("top_logprobs", "top_logprobs")
+        tensors.need("top_logprobs", sampling.top_logprobs_param)
         tensors.builder.int32("top_logprobs", sampling.top_logprobs)
     if sampling.prompt_logprobs:
         tensors.need("return_prompt_log_probs", "echo")
         tensors.builder.boolean("return_prompt_log_probs", True)
+    if sampling.media:
+        tensors.builder.byte_strings("media", sampling.media)
     if sampling.cache_scope and tensors.has("cache_scope"):
         tensors.builder.string("cache_scope", sampling.cache_scope)
     tensors.builder.outputs(_outputs(model, sampling))
@@ -141,6 +147,7 @@ def request_fields(sampling: Sampling, prompt_param: str) -> dict[str, str]:
         "min_tokens": "min_tokens",
         "ignore_eos": "ignore_eos",
         "bad_words_list": "bad_words",
+        "media": prompt_param,
         "temperature": "temperature",
         "runtime_top_p": "top_p",
         "seed": "seed",
@@ -148,7 +155,8 @@ def request_fields(sampling: Sampling, prompt_param: str) -> dict[str, str]:
         "frequency_penalty": "frequency_penalty",
         "embedding_bias": "logit_bias",
         "return_log_probs": "logprobs",
-        "top_logprobs": "top_logprobs",
+        "top_logprobs": sampling.top_logprobs_param,
+        "return_prompt_log_probs": "echo",
         "guided_decoding_guide_type": guide,
         "guided_decoding_guide": guide,
     }
@@ -266,6 +274,8 @@ def _dense_bias(bias: Mapping[int, float], vocab_size: int) -> array[float]:
 def _outputs(model: ServedModel, sampling: Sampling) -> list[str]:
     """TensorRT-LLM's backend wants the first two asked for in every request."""
     wanted = ["output_ids", "sequence_length", "finish_reason", "cached_tokens"]
+    if sampling.media:
+        wanted.append("prompt_tokens")
     if sampling.logprobs:
         wanted.append("output_log_probs")
     if sampling.top_logprobs:

@@ -17,6 +17,7 @@ from adapter.encoding.chat_form import ChatForm
 from adapter.generation.chat_plan import plan_chat
 from adapter.generation.choices import Choices
 from adapter.generation.generation import Generation
+from adapter.generation.media_parts import media_parts
 from adapter.generation.prompt import Conversation
 from adapter.request_context import context_of
 from adapter.routes.generation_response import FoldedGeneration, StreamedGeneration
@@ -45,14 +46,22 @@ async def create_chat_completion(request: Request) -> Response:
     model = await services.registry.get(wanted.model, Kind.CHAT)
     context = context_of(request.scope)
     context.fields["model"] = model.id
+    media = media_parts(model)
     conversation = Conversation(
-        template_messages(wanted.messages),
+        template_messages(wanted.messages, media),
         variables=wanted.chat_template_kwargs or {},
         add_generation_prompt=wanted.add_generation_prompt is not False,
         continue_final=bool(wanted.continue_final_message),
+        media=media,
     )
     plan = await plan_chat(model, conversation, tools, wanted.answer_schema, wanted.reasoning_effort)
-    sampling = replace(sampling_of(wanted), guide=plan.guide, cache_scope=context.key_id or "")
+    loaded = await media.load(services.media) if media.parts else []
+    sampling = replace(
+        sampling_of(wanted),
+        guide=plan.guide,
+        cache_scope=context.key_id or "",
+        media=tuple(medium.data for medium in loaded),
+    )
     timeout = services.settings.request_timeout
     completion_id = "chatcmpl-" + secrets.token_hex(16)
     count = wanted.n or 1

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from adapter.errors import invalid_request
+from adapter.generation.media_parts import MediaParts
 from adapter.generation.prompt import Conversation, chat_prompt
 from adapter.request_context import context_of
 from adapter.routes.request_body import documented_body, read_json
@@ -36,7 +37,7 @@ async def tokenize(request: Request) -> Response:
     model = await services_of(request).registry.get(wanted.model)
     context_of(request.scope).fields["model"] = model.id
     if wanted.messages is not None:
-        tokens, _ = await chat_prompt(model, Conversation(template_messages(wanted.messages)))
+        tokens, _ = await chat_prompt(model, Conversation(template_messages(wanted.messages, MediaParts(frozenset()))))
     else:
         assert wanted.prompt is not None
         # A batch of one: the library lets other threads run only while it works on a batch.

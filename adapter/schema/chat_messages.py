@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from adapter.errors import invalid_request
+from adapter.generation.media_parts import MediaPart, MediaParts
 from adapter.parsing.custom_input import INPUT_KEY
 from adapter.schema.body import RequestModel
 from adapter.schema.violations import wrong_type
@@ -26,14 +27,28 @@ class RefusalPart(RequestModel):
     refusal: str
 
 
+class ImageURL(RequestModel):
+    """An http(s) or data URL."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
 class ImagePart(RequestModel):
     type: Literal["image_url"]
-    image_url: dict[str, Any]
+    image_url: ImageURL
+
+
+class InputAudio(RequestModel):
+    """`data` is base64."""
+
+    data: str
+    format: Literal["wav", "mp3"]
 
 
 class AudioPart(RequestModel):
     type: Literal["input_audio"]
-    input_audio: dict[str, Any]
+    input_audio: InputAudio
 
 
 class FilePart(RequestModel):
@@ -127,18 +142,21 @@ Message = Annotated[
 ]
 
 
-def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
+def template_messages(messages: list[Message], media: MediaParts) -> list[dict[str, Any]]:
     """The messages as chat templates take them: content as one string, `developer` as the `system` that they know.
 
+    Args:
+        media: where images and audio go; their markers are in the text.
+
     Raises:
-        APIError: 400, a part is not text.
+        APIError: 400, a part is of a kind that the model does not take.
     """
-    return [_template_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    return [_template_message(message, f"messages[{index}]", media) for index, message in enumerate(messages)]
 
 
-def _template_message(message: Message, where: str) -> dict[str, Any]:
+def _template_message(message: Message, where: str, media: MediaParts) -> dict[str, Any]:
     role = {"developer": "system", "function": "tool"}.get(message.role, message.role)
-    rendered: dict[str, Any] = {"role": role, "content": _text(message.content, where)}
+    rendered: dict[str, Any] = {"role": role, "content": _text(message.content, where, media)}
     if isinstance(message, AssistantMessage):
         if not message.content and message.refusal:
             rendered["content"] = message.refusal
@@ -175,18 +193,24 @@ def _function_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _text(content: str | list[ContentPart] | None, where: str) -> str:
+def _text(content: str | list[ContentPart] | None, where: str, media: MediaParts) -> str:
     """Parts become lines: they are separate pieces of text, and none may grow together with the next."""
     if content is None or isinstance(content, str):
         return content or ""
-    pieces = []
-    for index, part in enumerate(content):
-        if isinstance(part, TextPart):
-            pieces.append(part.text)
-        elif isinstance(part, RefusalPart):
-            pieces.append(part.refusal)
-        else:
-            place = f"{where}.content[{index}]"
-            message = f"Invalid '{place}': this model takes text only, not parts of type '{part.type}'."
-            raise invalid_request(message, place, "unsupported_content_type")
-    return "\n".join(pieces)
+    return "\n".join(_part(part, f"{where}.content[{index}]", media) for index, part in enumerate(content))
+
+
+def _part(part: ContentPart, place: str, media: MediaParts) -> str:
+    if isinstance(part, TextPart):
+        return part.text
+    if isinstance(part, RefusalPart):
+        return part.refusal
+    if isinstance(part, ImagePart) and "image" in media.kinds:
+        image = part.image_url
+        return media.add(MediaPart("image", image.url, image.detail or "auto", f"{place}.image_url.url"))
+    if isinstance(part, AudioPart) and "audio" in media.kinds:
+        clip = part.input_audio
+        return media.add(MediaPart("audio", clip.data, clip.format, f"{place}.input_audio.data"))
+    taken = " and ".join(["text", *sorted(media.kinds)])
+    message = f"Invalid '{place}': this model takes {taken} only, not parts of type '{part.type}'."
+    raise invalid_request(message, place, "unsupported_content_type")

@@ -31,6 +31,7 @@ class EngineStep:
     finish_reason: as the engine names it, in its last step, if it names one.
     cached_tokens: prompt tokens that the engine did not have to compute, if it says so.
     prompt_log_probs: one per token of the prompt, in the first step, if they were asked for; the first says nothing.
+    prompt_tokens: tokens of the prompt, those of media among them, in the first step, if the engine says it.
     prompt_top: per token of the prompt, as `top`; the first is empty.
     """
 
@@ -39,6 +40,7 @@ class EngineStep:
     top: list[list[tuple[int, float]]] | None = None
     finish_reason: str | None = None
     cached_tokens: int | None = None
+    prompt_tokens: int | None = None
     prompt_log_probs: list[float] | None = None
     prompt_top: list[list[tuple[int, float]]] | None = None
 
@@ -154,6 +156,8 @@ def parse_step(response: pb.ModelInferResponse) -> EngineStep:
             top_log_probs = _numbers("f", data)
         elif name == "cached_tokens" and data:
             step.cached_tokens = int.from_bytes(data[:4], "little", signed=True)
+        elif name == "prompt_tokens" and data:
+            step.prompt_tokens = int.from_bytes(data[:4], "little", signed=True)
         elif name == "prompt_log_probs" and data:
             step.prompt_log_probs = _numbers("f", data)
         elif name == "prompt_top_token_ids":

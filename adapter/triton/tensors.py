@@ -36,8 +36,11 @@ class RequestBuilder:
         self._add(name, "FP32", [1], struct.pack("<f", value))
 
     def string(self, name: str, value: str) -> None:
-        data = value.encode()
-        self._add(name, "BYTES", [1], struct.pack("<I", len(data)) + data)
+        self.byte_strings(name, [value.encode()])
+
+    def byte_strings(self, name: str, values: Sequence[bytes]) -> None:
+        """STRING of shape [n]; each is preceded by its length."""
+        self._add(name, "BYTES", [len(values)], b"".join(struct.pack("<I", len(data)) + data for data in values))
 
     def int32s(self, name: str, values: Sequence[int]) -> None:
         """A row of shape [n]."""

@@ -153,6 +153,7 @@ def test_only_declared_tensors_are_sent(model: ServedModel) -> None:
         ("guided_decoding_guide_type", "response_format", replace(PLAIN, guide=Guide("json", "", "response_format"))),
         ("return_log_probs", "logprobs", replace(PLAIN, logprobs=True)),
         ("top_logprobs", "top_logprobs", replace(PLAIN, logprobs=True, top_logprobs=1)),
+        ("top_logprobs", "logprobs", replace(PLAIN, logprobs=True, top_logprobs=1, top_logprobs_param="logprobs")),
     ],
 )
 def test_a_missing_tensor_is_an_honest_refusal(model: ServedModel, tensor: str, param: str, sampling: Sampling) -> None:

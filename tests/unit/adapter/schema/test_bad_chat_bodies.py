@@ -10,6 +10,7 @@ import pytest
 
 from adapter.errors import APIError
 from adapter.schema.body import parse_json
+from adapter.generation.media_parts import MediaParts
 from adapter.schema.chat import parse_chat_request, sampling_of
 from adapter.schema.chat_messages import template_messages
 
@@ -20,7 +21,7 @@ BODY = {"model": "m", "messages": [USER]}
 def refused(body: dict[str, Any]) -> APIError:
     with pytest.raises(APIError) as caught:
         request = parse_chat_request(body)
-        template_messages(request.messages)
+        template_messages(request.messages, MediaParts(frozenset()))
         sampling_of(request)
     error = caught.value
     assert (error.status, error.type) == (400, "invalid_request_error")

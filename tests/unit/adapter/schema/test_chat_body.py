@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionMessage
 
+from adapter.generation.media_parts import MediaParts
 from adapter.schema.chat import parse_chat_request, sampling_of
 from adapter.schema.chat_messages import template_messages
 
@@ -114,7 +115,9 @@ def test_the_text_format_asks_for_nothing() -> None:
 
 
 def messages(*given: Any) -> list[dict[str, Any]]:
-    return template_messages(parse_chat_request({"model": "m", "messages": list(given)}).messages)
+    return template_messages(
+        parse_chat_request({"model": "m", "messages": list(given)}).messages, MediaParts(frozenset())
+    )
 
 
 def test_messages_as_templates_take_them() -> None:
