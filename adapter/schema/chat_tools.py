@@ -14,12 +14,7 @@ from adapter.parsing.tool_format import Tool
 from adapter.schema.body import RequestModel
 
 _MOST_TOOLS = 128
-_CUSTOM_PARAMETERS: dict[str, Any] = {
-    "type": "object",
-    "properties": {INPUT_KEY: {"type": "string"}},
-    "required": [INPUT_KEY],
-    "additionalProperties": False,
-}
+_LONGEST_GRAMMAR = 16_384
 
 ToolName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
 
@@ -40,10 +35,20 @@ class TextInput(RequestModel):
     type: Literal["text"]
 
 
+class Grammar(RequestModel):
+    definition: Annotated[str, Field(min_length=1, max_length=_LONGEST_GRAMMAR)]
+    syntax: Literal["lark", "regex"]
+
+
+class GrammarInput(RequestModel):
+    type: Literal["grammar"]
+    grammar: Grammar
+
+
 class CustomDefinition(RequestModel):
     name: ToolName
     description: str | None = None
-    format: TextInput | dict[str, Any] | None = None
+    format: Annotated[TextInput | GrammarInput, Field(discriminator="type")] | None = None
 
 
 class CustomTool(RequestModel):
@@ -184,15 +189,26 @@ def _tool(item: FunctionTool | CustomTool, at: int) -> Tool:
         return Tool(
             definition.name, definition.description or "", definition.parameters or {}, strict=bool(definition.strict)
         )
-    if isinstance(item.custom.format, dict):
-        place = f"tools[{at}].custom.format"
-        raise invalid_request(
-            f"Unsupported parameter: '{place}': only the format {{'type': 'text'}} is supported. Describe the grammar "
-            "in the description, or use a function with 'strict' and a 'pattern'.",
-            place,
-            "unsupported_parameter",
-        )
-    return Tool(item.custom.name, item.custom.description or "", _CUSTOM_PARAMETERS)
+    custom = item.custom
+    text: dict[str, Any] = {"type": "string"}
+    if isinstance(custom.format, GrammarInput):
+        grammar = custom.format.grammar
+        if grammar.syntax != "regex":
+            place = f"tools[{at}].custom.format.grammar.syntax"
+            raise invalid_request(
+                f"Unsupported parameter: '{place}': grammars in Lark are not enforced by this server: write it "
+                "as a regular expression ('regex'), or use a function with 'strict'.",
+                place,
+                "unsupported_parameter",
+            )
+        text["pattern"] = f"^(?:{grammar.definition})$"
+    parameters = {
+        "type": "object",
+        "properties": {INPUT_KEY: text},
+        "required": [INPUT_KEY],
+        "additionalProperties": False,
+    }
+    return Tool(custom.name, custom.description or "", parameters, strict="pattern" in text)
 
 
 def _function_tool(item: LegacyFunction) -> Tool:

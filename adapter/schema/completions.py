@@ -146,6 +146,7 @@ def sampling_of(request: CompletionRequest) -> Sampling:
         ignore_eos=bool(request.ignore_eos),
         bad_words=tuple(request.bad_words or ()),
         prompt_logprobs=request.scores_prompt,
+        top_logprobs_param="logprobs",
     )
 
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator
 
 from adapter.errors import invalid_request
-from adapter.schema.violations import out_of_range, render, wrong_type
+from adapter.schema.violations import out_of_range, render, too_many_properties, wrong_type
 
 _TOKEN_ID = re.compile(r"(0|[1-9][0-9]{0,8})\Z")
 _LEAST, _MOST = -100.0, 100.0
+_MOST_ENTRIES = 65_536  # checked one by one while nothing else runs
 
 
 def _token_biases(value: Any) -> dict[int, float] | None:
@@ -24,6 +25,8 @@ def _token_biases(value: Any) -> dict[int, float] | None:
         return None
     if not isinstance(value, dict):
         raise wrong_type("logit_bias", "an object", value)
+    if len(value) > _MOST_ENTRIES:
+        raise too_many_properties("logit_bias", len(value), _MOST_ENTRIES)
     biases = {}
     for key, bias in value.items():
         entry = render(["logit_bias", key])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 
 from adapter.errors import invalid_request
-from adapter.schema.violations import render, too_long, wrong_type
+from adapter.schema.violations import render, too_long, too_many_properties, wrong_type
 
 _MOST_PAIRS = 16
 _LONGEST_KEY = 64
@@ -21,12 +21,7 @@ def _metadata(value: Any) -> dict[str, str] | None:
     if not isinstance(value, dict):
         raise wrong_type("metadata", "an object", value)
     if len(value) > _MOST_PAIRS:
-        raise invalid_request(
-            f"Invalid 'metadata': too many properties. Expected an object with at most {_MOST_PAIRS} properties, "
-            f"but got an object with {len(value)} properties instead.",
-            "metadata",
-            "object_above_max_properties",
-        )
+        raise too_many_properties("metadata", len(value), _MOST_PAIRS)
     for key, text in value.items():
         entry = render(["metadata", key])
         if len(key) > _LONGEST_KEY:

@@ -90,6 +90,16 @@ def out_of_range(param: str, value: float, limit: float, *, below: bool) -> APIE
     return invalid_request(message, param, f"{noun}_{code}_value")
 
 
+def too_many_properties(param: str, found: int, most: int) -> APIError:
+    """400: an object has more entries than are allowed."""
+    return invalid_request(
+        f"Invalid '{param}': too many properties. Expected an object with at most {most} properties, but got an object "
+        f"with {found} properties instead.",
+        param,
+        "object_above_max_properties",
+    )
+
+
 def too_long(param: str, noun: str, length: int, limit: int) -> APIError:
     """`noun`: `string` or `array`."""
     return _wrong_length(param, noun, length, limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
@@ -197,6 +198,26 @@ def test_a_custom_tool_gets_text(openai_client: openai.OpenAI) -> None:
     assert "print" in call.custom.input and not call.custom.input.startswith("{")
 
 
+@pytest.mark.parametrize("choice", ["required", "auto"])
+def test_the_grammar_of_a_custom_tool_is_enforced(openai_client: openai.OpenAI, choice: str) -> None:
+    grammar = {"type": "grammar", "grammar": {"syntax": "regex", "definition": "SELECT [a-z]{1,8} FROM [a-z]{1,8};"}}
+    tool: Any = {"type": "custom", "custom": {"name": "query", "description": "Runs SQL", "format": grammar}}
+    for seed in range(3):
+        completion = openai_client.chat.completions.create(
+            model=models.GOOD_CHAT,
+            messages=[{"role": "user", "content": "Query the names of all users"}],
+            tools=[tool],
+            tool_choice=choice,  # type: ignore[arg-type]
+            parallel_tool_calls=False,
+            temperature=0.5,
+            seed=seed,
+            max_tokens=200,
+        )
+        for call in completion.choices[0].message.tool_calls or []:
+            assert call.type == "custom" and re.fullmatch("SELECT [a-z]{1,8} FROM [a-z]{1,8};", call.custom.input)
+        assert choice == "auto" or completion.choices[0].message.tool_calls
+
+
 def test_the_older_form(openai_client: openai.OpenAI) -> None:
     completion = openai_client.chat.completions.create(
         model=models.GOOD_CHAT,
@@ -268,6 +289,21 @@ def test_either_a_call_or_an_answer_by_the_schema(openai_client: openai.OpenAI) 
             {"tools": [function("get_weather", strict=True, parameters={"type": "object", "uniqueItems": True})]},
             "tools[0].function.parameters.uniqueItems",
             "unsupported_json_schema",
+        ),
+        (
+            {
+                "tools": [
+                    {
+                        "type": "custom",
+                        "custom": {
+                            "name": "a",
+                            "format": {"type": "grammar", "grammar": {"syntax": "lark", "definition": "x"}},
+                        },
+                    }
+                ]
+            },
+            "tools[0].custom.format.grammar.syntax",
+            "unsupported_parameter",
         ),
         ({"reasoning_effort": "high"}, "reasoning_effort", "unsupported_parameter"),
         ({"n": 129}, "n", "integer_above_max_value"),

@@ -12,6 +12,7 @@ import pytest
 from openai.types import Completion, CompletionChoice
 
 from tests.support import models
+from tests.support.metrics import wait_until_idle
 
 PROMPT = "The capital of France is"
 REQUEST: dict[str, Any] = {"model": models.CHAT, "prompt": PROMPT, "temperature": 0, "seed": 1, "max_tokens": 8}
@@ -167,6 +168,25 @@ def test_scoring(openai_client: openai.OpenAI, max_tokens: int) -> None:
     assert greedy == written.logprobs.tokens  # what "is greedy" is looked up by
 
 
+def test_scores_in_a_stream(openai_client: openai.OpenAI) -> None:
+    request = {**REQUEST, "prompt": [PROMPT, "Two plus two is four"], "max_tokens": 0, "logprobs": 1, "echo": True}
+    whole = openai_client.completions.create(**request)
+    streamed = fold(openai_client.completions.create(**request, stream=True))
+    for choice in whole.choices:
+        other = streamed[choice.index]
+        assert (other.text, other.finish_reasons) == (choice.text, ["length"])
+        assert other.logprobs["token_logprobs"][1:] == pytest.approx(token_logprobs(choice)[1:], abs=1e-3)
+        assert other.logprobs["tokens"] and len(other.logprobs["tokens"]) == len(token_logprobs(choice))
+
+
+def test_as_many_prompts_as_there_may_be(openai_client: openai.OpenAI) -> None:
+    prompts = [f"{PROMPT} {number}" for number in range(128)]
+    answer = openai_client.completions.create(**{**REQUEST, "prompt": prompts, "max_tokens": 1}, echo=True)
+    assert [choice.index for choice in answer.choices] == list(range(128))
+    assert all(choice.text.startswith(prompt) for choice, prompt in zip(answer.choices, prompts, strict=True))
+    assert answer.usage is not None and answer.usage.completion_tokens == 128
+
+
 def test_no_tokens_without_scores(openai_client: openai.OpenAI) -> None:
     request = {**REQUEST, "max_tokens": 0, "prompt": [PROMPT, "a"]}
     answer = openai_client.completions.create(**request, echo=True)
@@ -193,23 +213,41 @@ def test_best_of(openai_client: openai.OpenAI) -> None:
     assert best.usage.completion_tokens == every.usage.completion_tokens
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_filling_in(openai_client: openai.OpenAI, stream: bool) -> None:
-    request: dict[str, Any] = {
-        "model": models.GOOD_CHAT,
+FILLING_IN: dict[str, Any] = {"model": models.GOOD_CHAT, "temperature": 0, "seed": 1, "max_tokens": 24}
+
+
+@pytest.mark.parametrize("name", ["json", "math"])
+def test_filling_in(openai_client: openai.OpenAI, name: str) -> None:
+    """What is written is what the suffix needs."""
+    answer = openai_client.completions.create(
+        **FILLING_IN, prompt="import ", suffix=f"\n\nprint({name}.dumps(1), {name}.sqrt(4))\n", stop="\n"
+    )
+    assert answer.choices[0].text.strip() == name
+
+
+def test_the_end_of_what_was_filled_in(openai_client: openai.OpenAI) -> None:
+    """The model ends it by a token that ends no chat; it is no text."""
+    request = {
+        **FILLING_IN,
         "prompt": "def add(a, b):\n    ",
-        "suffix": "\n\nprint(add(1, 2))\n",
-        "temperature": 0,
-        "max_tokens": 24,
+        "suffix": "\n\ndef sub(a, b):\n    return a - b\n",
+        "echo": True,
     }
-    if stream:
-        (choice,) = fold(openai_client.completions.create(**request, stream=True)).values()
-        text, reasons = choice.text, choice.finish_reasons
-    else:
-        (answer,) = openai_client.completions.create(**request).choices
-        text, reasons = answer.text, [answer.finish_reason]
-    assert text.strip() == "return a + b"
-    assert reasons == ["stop"]
+    (whole,) = openai_client.completions.create(**request).choices
+    assert whole.finish_reason == "stop"
+    assert whole.text.startswith("def add(a, b):\n    return a ")
+    assert "<|" not in whole.text
+    (streamed,) = fold(openai_client.completions.create(**request, stream=True)).values()
+    assert (streamed.text, streamed.finish_reasons) == (whole.text, ["stop"])
+
+
+def test_a_client_that_leaves_ends_every_answer(openai_client: openai.OpenAI, adapter_url: str) -> None:
+    before = wait_until_idle(adapter_url).value("tritongate_cancelled_total")
+    request = {**SAMPLED, "prompt": [PROMPT, "a"], "n": 2, "max_tokens": 4000}
+    with openai_client.completions.create(**request, stream=True, extra_body={"ignore_eos": True}) as stream:
+        next(iter(stream))
+    after = wait_until_idle(adapter_url)
+    assert after.value("tritongate_cancelled_total") == before + 4
 
 
 def test_a_suffix_for_a_model_that_cannot(openai_client: openai.OpenAI) -> None:
@@ -220,8 +258,10 @@ def test_a_suffix_for_a_model_that_cannot(openai_client: openai.OpenAI) -> None:
 
 def test_stop_and_bias_and_extensions(openai_client: openai.OpenAI, adapter_url: str) -> None:
     plain = openai_client.completions.create(**REQUEST).choices[0]
-    stopped = openai_client.completions.create(**REQUEST, stop=["Paris"]).choices[0]
+    answer = openai_client.completions.create(**REQUEST, stop=["Paris"], logprobs=0)
+    (stopped,) = answer.choices
     assert (stopped.text, stopped.finish_reason) == (plain.text.partition("Paris")[0], "stop")
+    assert answer.usage is not None and len(token_logprobs(stopped)) == answer.usage.completion_tokens
     (first,) = token_ids(adapter_url, " Paris")
     biased = openai_client.completions.create(**{**REQUEST, "logit_bias": {str(first): -100}}).choices[0]
     assert " Paris" not in biased.text

@@ -9,6 +9,7 @@ import pytest
 
 import adapter
 from adapter.schema.chat import ChatCompletionRequest
+from adapter.schema.completions import CompletionRequest
 from adapter.schema.embeddings import EmbeddingsRequest
 from adapter.schema.unsupported import CHAT_COMPLETIONS
 from adapter.settings import Settings
@@ -16,6 +17,7 @@ from adapter.settings import Settings
 ROOT = Path(__file__).parents[3]
 DOC = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 CHAT, EMBEDDINGS = DOC.split("## Embeddings")
+CHAT, COMPLETIONS = CHAT.split("## Completions")
 HONOURED, REFUSED = CHAT.split("Refused, 400")
 
 
@@ -33,6 +35,11 @@ def test_honoured_chat_fields(name: str) -> None:
 def test_refused_chat_fields(name: str) -> None:
     assert cell(REFUSED, name)
     assert not cell(HONOURED, name)
+
+
+@pytest.mark.parametrize("name", sorted(CompletionRequest.model_fields))
+def test_completion_fields(name: str) -> None:
+    assert cell(COMPLETIONS, name)
 
 
 @pytest.mark.parametrize("name", sorted(EmbeddingsRequest.model_fields))

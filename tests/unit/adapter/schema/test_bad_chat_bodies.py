@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from adapter.errors import APIError
-from adapter.schema.body import parse_json
 from adapter.generation.media_parts import MediaParts
+from adapter.schema.body import parse_json
 from adapter.schema.chat import parse_chat_request, sampling_of
 from adapter.schema.chat_messages import template_messages
 
