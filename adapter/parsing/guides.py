@@ -144,7 +144,6 @@ def _calls(
 def _triggered(tools: Sequence[Tool], tool_format: ToolFormat, syntax: CallSyntax, parallel: bool) -> dict[str, Any]:
     """Free text in which a call, once begun, has to be a whole and valid one."""
     schemas = {tool.name: _schema(tool, tool.strict) for tool in tools}
-    bare = {call_text(name, "")[:-1]: schema for name, schema in schemas.items()}
     if syntax.open and syntax.triggers:
         tags = [_calls(schemas, tool_format, syntax, parallel)]
         triggers = list(syntax.triggers)
@@ -156,9 +155,19 @@ def _triggered(tools: Sequence[Tool], tool_format: ToolFormat, syntax: CallSynta
         # A form without a marker begins as other JSON may: only with the name in it, it is a call.
         triggers = list(syntax.triggers) or [tag["begin"] for tag in tags]
     if reads_bare_calls(tool_format):
-        tags += [_tag(begin, schema, "}") for begin, schema in bare.items() if begin not in triggers]
-        triggers += [begin for begin in bare if begin not in triggers]
+        bare = [_tag(begin, schema, end) for name, schema in schemas.items() for begin, end in _bare_forms(name)]
+        bare = [tag for tag in bare if tag["begin"] not in triggers]
+        tags += bare
+        triggers += [tag["begin"] for tag in bare]
     return {"type": "triggered_tags", "triggers": triggers, "tags": tags, "stop_after_first": not parallel}
+
+
+def _bare_forms(name: str) -> list[tuple[str, str]]:
+    """What stands before and after the arguments of a call without a marker: on one line, or indented."""
+    forms = [(call_text(name, "")[:-1], "}")]
+    for indent in ("  ", "    "):
+        forms.append((f'{{\n{indent}"name": {json.dumps(name)},\n{indent}"arguments": ', "\n}"))
+    return forms
 
 
 @lru_cache(maxsize=64)

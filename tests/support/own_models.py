@@ -45,7 +45,7 @@ def media_repository(folder: Path, settings: Mapping[str, int] | None = None) ->
     """A repository in `folder` with one model, `MEDIA`, that takes text, images and audio.
 
     It is SmolLM2 with a projector of random weights: what it makes of a medium differs from one to another, and means
-    nothing. An image takes 30 tokens, up to 30 seconds of audio 77 and more.
+    nothing. An image takes 30 tokens, each 30 seconds of audio that are begun 150.
 
     Args:
         settings: of the engine, such as `{"slots": 2}`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import threading
 from collections import deque
@@ -9,6 +10,7 @@ from collections.abc import Callable
 
 from .engine import QueueFull
 from .generation import Generation
+from .media_cache import Key, MediaCache
 from .media_prompt import pieces_of
 from .multimodal import MediaError, Part, Projector, TokenPart
 from .request import RequestError
@@ -46,6 +48,7 @@ class MediaReader:
         died: Callable[[str], None],
     ) -> None:
         self._projector = projector
+        self._cache = MediaCache()
         self._at_once = at_once
         self._context_length = context_length
         self._piece = piece
@@ -77,7 +80,7 @@ class MediaReader:
         size = sum(map(len, media))
         with self._changed:
             if self._waiting and self._waiting_bytes + size > MAX_WAITING_BYTES:
-                raise QueueFull(f"media of {self._waiting_bytes} bytes wait already")
+                raise QueueFull(f"the queue is full: media of {self._waiting_bytes} bytes wait to be encoded")
             self._waiting_bytes += size
             self._waiting.append((generation, media))
             self._changed.notify_all()
@@ -127,7 +130,9 @@ class MediaReader:
 
     def _read(self, generation: Generation, media: list[bytes]) -> None:
         """Counts first: a prompt that does not fit is refused before the long work begins."""
-        counted = [part for number in range(len(media)) for part in self._parts(media, number, encode=False)]
+        scope = generation.request.cache_scope
+        keys = [(scope, hashlib.sha256(data).digest()) for data in media]
+        counted = [part for number in range(len(media)) for part in self._parts(media, keys, number, encode=False)]
         taken = sum(part.count for part in counted)
         total = taken + len(generation.request.prompt)
         if total >= self._context_length:
@@ -147,17 +152,23 @@ class MediaReader:
                 generation.cancelled = True
             if generation.cancelled:
                 return
-            encoded.append(self._parts(media, number, encode=True))
+            encoded.append(self._parts(media, keys, number, encode=True))
             media[number] = b""
         request = generation.request
         pieces = pieces_of(request.prompt, request.media_places, encoded, self._piece)
         generation.set_media(pieces, most_output=self._context_length - total)
 
-    def _parts(self, media: list[bytes], number: int, encode: bool) -> list[Part]:
+    def _parts(self, media: list[bytes], keys: list[Key], number: int, encode: bool) -> list[Part]:
+        parts = self._cache.get(keys[number])
+        if parts is not None:
+            return parts
         try:
-            return self._projector.parts(media[number], encode=encode)
+            parts = self._projector.parts(media[number], encode=encode)
         except MediaError as error:
             raise MediaError(f"media: file {number + 1} of {len(media)}: {error}") from None
+        if encode:
+            self._cache.put(keys[number], parts)
+        return parts
 
 
 def tokens_at_once(projector: Projector) -> int:

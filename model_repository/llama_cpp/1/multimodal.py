@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from .audio_header import readable_audio
 from .image_header import image_size
 from .llama import LlamaError, Model, _llama
 
 _ROOM = 256
 _TEXT, _AUDIO = 0, 2  # kinds of chunks; 1 is an image
-_AUDIO_BEGINNINGS = (b"RIFF", b"fLaC", b"ID3")  # and the sync word of MP3, FF Ex
+# Of one recording, at the 16 kHz that encoders hear: 0.1 s. llama.cpp ends the process where there is but one.
+MIN_SAMPLES = 1600
 MAX_PIXELS = 64_000_000  # of one image: three bytes each while it is decoded
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int32
 
@@ -102,6 +104,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "mtmd_helper_video_free": (None, [_POINTER]),
     "mtmd_bitmap_free": (None, [_POINTER]),
     "mtmd_bitmap_is_audio": (ctypes.c_bool, [_POINTER]),
+    "mtmd_bitmap_get_nx": (ctypes.c_uint32, [_POINTER]),
     "mtmd_input_chunks_init": (_POINTER, []),
     "mtmd_input_chunks_free": (None, [_POINTER]),
     "mtmd_input_chunks_size": (ctypes.c_size_t, [_POINTER]),
@@ -229,13 +232,16 @@ class Projector:
         size = image_size(data)
         if size is not None and size[0] * size[1] > MAX_PIXELS:
             raise MediaError(f"{size[0]} x {size[1]} pixels are more than {MAX_PIXELS}")
-        if size is None and not data.startswith(_AUDIO_BEGINNINGS) and data[:1] != b"\xff":
+        found = readable_audio(data) if size is None else data
+        if found is None:
             raise MediaError("not an image or a recording that can be read")
-        bitmap = self._read(data, placeholder=not encode)
+        bitmap = self._read(found, placeholder=not encode)
         try:
             kind = "audio" if self._mtmd.mtmd_bitmap_is_audio(bitmap) else "image"
             if kind not in self.modalities:
                 raise MediaError(f"the model takes no {kind}")
+            if kind == "audio" and self._mtmd.mtmd_bitmap_get_nx(bitmap) < MIN_SAMPLES:
+                raise MediaError("a recording of less than 0.1 seconds")
             return self._parts(bitmap, kind, encode)
         finally:
             self._mtmd.mtmd_bitmap_free(bitmap)

@@ -21,6 +21,7 @@ from tests.support import models
 from tests.support.model_modules import model_module
 from tests.support.tiny_media_model import write_projector
 
+audio_header = model_module("llama_cpp", "audio_header")
 image_header = model_module("llama_cpp", "image_header")
 llama = model_module("llama_cpp", "llama")
 multimodal = model_module("llama_cpp", "multimodal")
@@ -33,13 +34,13 @@ def png(color: str) -> bytes:
     return file.getvalue()
 
 
-def wav(frequency: float) -> bytes:
+def wav(frequency: float, count: int = 8000) -> bytes:
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(16000)
-        samples = np.sin(np.arange(8000) * frequency) * 9000
+        samples = np.sin(np.arange(count) * frequency) * 9000
         writer.writeframes(samples.astype("<i2").tobytes())
     return file.getvalue()
 
@@ -157,3 +158,49 @@ def test_size_from_the_header(kind: str) -> None:
     data = file.getvalue()
     assert image_header.image_size(data) == (37, 21)
     assert all(image_header.image_size(data[:cut]) in (None, (37, 21)) for cut in range(len(data)))
+
+
+@pytest.mark.parametrize("encode", [False, True])
+def test_hardly_any_sound_is_refused(projector: Any, encode: bool) -> None:
+    for count in (1, 2, 1599):
+        with pytest.raises(multimodal.MediaError, match=r"less than 0\.1 seconds"):
+            projector.parts(wav(0.1, count), encode=encode)
+    assert projector.parts(wav(0.1, 1600), encode=encode)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9000), (9000, 1)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_images_of_odd_shapes(projector: Any, size: tuple[int, int], mode: str) -> None:
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, "PNG")
+    assert sum(part.count for part in projector.parts(file.getvalue())) == 30
+
+
+def id3(size: int, flags: int = 0) -> bytes:
+    return b"ID3\x04\x00" + bytes([flags, 0, 0, size >> 7, size & 0x7F]) + b"t" * size
+
+
+def test_tags_before_a_recording_are_taken_away() -> None:
+    mp3 = b"\xff\xfb\x90\x00" + bytes(50)
+    for tags in (b"", id3(200), id3(5) + id3(130), id3(5) + bytes(3), id3(5, flags=0x10) + b"3DI" + bytes(7)):
+        assert audio_header.readable_audio(tags + mp3) == mp3
+    sound = wav(0.1)
+    assert audio_header.readable_audio(sound) == sound
+
+
+@pytest.mark.parametrize("tags", [b"", id3(7)])
+@pytest.mark.parametrize("beginning", [b"fLaC", b"OggS", b"RIFF", b"\xff\x00", b"\xff", b"", b"ID3"])
+def test_other_recordings_are_not_handed_on(tags: bytes, beginning: bytes) -> None:
+    assert audio_header.readable_audio(tags + beginning) is None
+
+
+@pytest.mark.parametrize("rate, taken", [(1, False), (7999, False), (8000, True), (384001, False)])
+def test_a_rate_that_would_blow_up_is_refused(projector: Any, rate: int, taken: bool) -> None:
+    sound = wav(0.1)
+    changed = sound.replace(struct.pack("<I", 16000), struct.pack("<I", rate), 1)
+    assert (audio_header.readable_audio(changed) is not None) == taken
+    hidden = sound + b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, rate * 2, 2, 16)
+    assert (audio_header.readable_audio(hidden) is not None) == taken
+    if not taken:
+        with pytest.raises(multimodal.MediaError, match="that can be read"):
+            projector.parts(changed)
