@@ -1,7 +1,7 @@
 # Tritongate. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check fmt bench lock clean
+.PHONY: help setup serve test check fmt bench params lock clean
 
 PORT ?= 8000
 HOST ?= 127.0.0.1
@@ -33,6 +33,9 @@ fmt: setup ## format the code and mend what the linter can
 
 bench: setup ## cost per token: bare gRPC client, featureless proxy, adapter [ARGS=...]
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+params: setup ## write docs/parameters.md from the request models
+	@$(BIN)/python -m adapter.schema.parameters > docs/parameters.md
 
 lock: ## resolve the dependencies anew, with hashes
 	@requirements/make_locks.sh "$$(sh requirements/find_python.sh)"

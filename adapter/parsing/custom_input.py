@@ -34,7 +34,7 @@ class CustomInput:
 
     def push(self, text: str) -> str:
         """The input's text that is certain after this piece of the arguments (valid JSON text)."""
-        if self._ended:
+        if self._ended or self.missing:
             return ""
         text = self._held + text
         self._held = ""

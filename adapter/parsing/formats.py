@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
-from adapter.parsing import deepseek, granite, hermes, kimi_k2, llama_json, mistral, phi4_mini
+from adapter.parsing import (
+    deepseek,
+    glm,
+    granite,
+    hermes,
+    kimi_k2,
+    llama_json,
+    mistral,
+    phi4_mini,
+    qwen3_coder,
+)
 from adapter.parsing.template_format import derived_format
 from adapter.parsing.tool_format import ToolFormat
 from adapter.parsing.tool_prompt import PLAIN
@@ -21,12 +31,16 @@ TOOL_FORMATS: dict[str, ToolFormat] = {
     "deepseek_r1": deepseek.DeepSeekV3(),
     "deepseek_v31": deepseek.DeepSeekV31(),
     "kimi_k2": kimi_k2.KimiK2(),
+    "glm": glm.Glm(),
+    "qwen3_coder": qwen3_coder.Qwen3Coder(),
 }
 """The values of `tool_parser`."""
 
 # What stands in the chat templates of a family and in no other's; the first line all of whose texts are there counts.
 _MARKERS: tuple[tuple[tuple[str, ...], ToolFormat], ...] = (
     (("<|tool_calls_section_begin|>",), TOOL_FORMATS["kimi_k2"]),
+    (("<arg_key>", "<arg_value>"), TOOL_FORMATS["glm"]),
+    (("<tool_call>", "<function="), TOOL_FORMATS["qwen3_coder"]),
     (("<｜tool▁calls▁begin｜>", "```json"), TOOL_FORMATS["deepseek_v3"]),
     (("<｜tool▁calls▁begin｜>",), TOOL_FORMATS["deepseek_v31"]),
     (("[TOOL_CALLS]", "[ARGS]"), mistral.MistralNamed()),

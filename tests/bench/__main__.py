@@ -6,9 +6,12 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from launcher.errors import LauncherError
+from tests.bench.embeddings import embeddings_table, measure_embeddings
 from tests.bench.measure import measure, running
 from tests.bench.report import as_json, first_token_line, machine, table
 from tests.bench.worker import WorkerFailed
@@ -23,6 +26,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=whole_number, default=5, help="medians are over this many rounds (5)")
     parser.add_argument("--rate", type=float, default=0.0, help="tokens/s of each stream (0: as fast as it can)")
     parser.add_argument("--instances", type=whole_number, default=1, help="processes of the engine model (1)")
+    parser.add_argument("--only", choices=["tokens", "embeddings"], help="one part of the bench (both)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure there")
     parser.add_argument("--quiet", action="store_true", help="only the result")
     return parser.parse_args(arguments)
@@ -46,22 +50,38 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.quiet:
             print(line, file=sys.stderr, flush=True)
 
+    figures: dict[str, Any] = {}
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="tritongate-bench-") as folder,
-            running(Path(folder), options.rate, options.instances, notify) as subjects,
-        ):
-            results = measure(subjects, options.streams, options.tokens, options.total, options.rounds, notify)
+        if options.only != "embeddings":
+            figures = measure_tokens(options, notify)
+        if options.only != "tokens":
+            with tempfile.TemporaryDirectory(prefix="tritongate-bench-") as folder:
+                rates = measure_embeddings(Path(folder), options.rounds, notify)
+            print(embeddings_table(rates))
+            figures["embeddings"] = [
+                {"subject": name, "batch": batch, "concurrency": streams, "texts_per_second": values}
+                for (name, batch, streams), values in rates.items()
+            ]
     except (WorkerFailed, AdapterFailed, LauncherError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(table(results))
-    print(first_token_line(results))
     print(machine())
     if options.json:
-        figures = {name: value for name, value in vars(options).items() if name not in ("json", "quiet")}
-        options.json.write_text(json.dumps(as_json(results, figures), indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def measure_tokens(options: argparse.Namespace, notify: Callable[[str], None]) -> dict[str, Any]:
+    """Prints the cost per token; returns every single figure."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tritongate-bench-") as folder,
+        running(Path(folder), options.rate, options.instances, notify) as subjects,
+    ):
+        results = measure(subjects, options.streams, options.tokens, options.total, options.rounds, notify)
+    print(table(results))
+    print(first_token_line(results))
+    chosen = {name: value for name, value in vars(options).items() if name not in ("json", "quiet", "only")}
+    return as_json(results, chosen)
 
 
 if __name__ == "__main__":

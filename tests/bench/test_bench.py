@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.bench import __main__ as bench
 from tests.bench.cpu import cpu_seconds
+from tests.bench.embedding_load import check_vectors
+from tests.bench.embeddings import embeddings_table, measure_embeddings
 from tests.bench.engine_model import WORDS
 from tests.bench.http_load import Load, checked_chat, dechunked
 from tests.bench.measure import ADAPTER, BARE, PROXY, Cell, Results
@@ -26,6 +29,7 @@ def test_the_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     """A real Triton, the adapter, every subject; far too short to mean anything."""
     file = tmp_path / "figures.json"
     options = ["--rounds", "1", "--streams", "1,3", "--tokens", "40", "--total", "200", "--json", str(file), "--quiet"]
+    options += ["--only", "tokens"]
     assert bench.main(options) == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in shown if line.startswith("|")][2:] == ["1", "3"]
@@ -39,6 +43,25 @@ def test_the_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert len(cell["tokens_per_second"]) == len(cell["cpu_microseconds_per_token"]) == 1
         assert min(cell["tokens_per_second"] + cell["cpu_microseconds_per_token"]) > 0
     assert figures["options"]["tokens"] == 40
+
+
+def test_the_embeddings_part(tmp_path: Path) -> None:
+    """The real ensemble and the adapter in front of it; far too short to mean anything."""
+    rates = measure_embeddings(tmp_path, 1, lambda line: None, shapes=[(1, 2), (70, 1)], texts=4)
+    assert set(rates) == {(name, *shape) for name in ("direct", "adapter") for shape in ((1, 2), (70, 1))}
+    assert all(len(values) == 1 and values[0] > 0 for values in rates.values())
+
+
+def test_vectors_are_counted_and_measured() -> None:
+    check_vectors(np.eye(3, dtype=np.float32), 3)
+    for wrong in (np.eye(2, 3, dtype=np.float32), 2 * np.eye(3, dtype=np.float32)):
+        with pytest.raises(WorkerFailed):
+            check_vectors(wrong, 3)
+
+
+def test_ratios_of_embeddings_are_of_the_same_round() -> None:
+    rates = {("direct", 1, 32): [100.0, 10.0, 50.0], ("adapter", 1, 32): [90.0, 10.0, 25.0]}
+    assert embeddings_table(rates).splitlines()[2] == "| 1 | 32 | 50 | 25 | 0.90 |"
 
 
 def test_a_failure_ends_the_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
