@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapter.parsing.call_reader import AnswerEnded, CallReader, Reading
+from adapter.parsing.held_back import held_back
 from adapter.parsing.json_text import JsonScanner
 from adapter.parsing.tool_format import Tool
 
@@ -62,7 +63,7 @@ class TaggedValues:
         ends = ("\n" + closing, closing) if padded else (closing,)
         while True:
             places = [(place, -len(end)) for end in ends if (place := reader.text.find(end, reader.at)) >= 0]
-            stop = min(places)[0] if places else len(reader.text) - _held_back(reader.text[reader.at :], ends)
+            stop = min(places)[0] if places else len(reader.text) - held_back(reader.text[reader.at :], ends)
             piece = reader.text[reader.at : stop]
             if into is None:
                 reader.arguments(json.dumps(piece, ensure_ascii=False)[1:-1])
@@ -80,15 +81,6 @@ class TaggedValues:
             if reader.ended:
                 raise AnswerEnded
             yield
-
-
-def _held_back(text: str, ends: Sequence[str]) -> int:
-    """How much of the end of the text may be the beginning of a tag."""
-    longest = max(map(len, ends)) - 1
-    for size in range(min(longest, len(text)), 0, -1):
-        if any(end.startswith(text[-size:]) for end in ends):
-            return size
-    return 0
 
 
 def _only_string(schema: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adapter.parsing.held_back import held_back
 from adapter.parsing.parsed import Content, Parsed, Reasoning
 
 
@@ -125,7 +126,7 @@ class ThinkingParser:
             self._state, self._trim = "content", True
             return
         # What may be the beginning of the tag is held back, and the line breaks before it.
-        keep = 0 if last else _overlap(self._held, end)
+        keep = 0 if last else held_back(self._held, (end,))
         text = self._held[: len(self._held) - keep]
         self._reason(text.rstrip("\n"), parsed)
         if last:
@@ -144,11 +145,3 @@ class ThinkingParser:
     def _skip(self, count: int) -> None:
         self._held = self._held[count:]
         self._at += count
-
-
-def _overlap(text: str, tag: str) -> int:
-    """The length of the longest end of the text that is a proper beginning of the tag."""
-    for length in range(min(len(tag) - 1, len(text)), 0, -1):
-        if text.endswith(tag[:length]):
-            return length
-    return 0

@@ -11,14 +11,13 @@ from adapter.generation.sampling import Sampling
 from adapter.generation.tool_use import ToolUse
 from adapter.schema import sampling_fields as fields
 from adapter.schema.body import RequestModel, check
-from adapter.schema.chat_messages import Message
+from adapter.schema.chat_messages import Messages
 from adapter.schema.chat_tools import FunctionCallChoice, Functions, ToolChoice, Tools, tool_use
 from adapter.schema.logit_bias import LogitBias
 from adapter.schema.metadata import Metadata
 from adapter.schema.stream_options import StreamOptions
 from adapter.schema.unsupported import CHAT_COMPLETIONS, refuse_unsupported
 
-_MOST_MESSAGES = 16_384
 # TensorRT-LLM's grammar compiler takes properties that are not named for forbidden unless this says otherwise.
 _ANY_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 
@@ -53,7 +52,7 @@ class ChatCompletionRequest(RequestModel):
     """
 
     model: str
-    messages: Annotated[list[Message], Field(min_length=1, max_length=_MOST_MESSAGES, fail_fast=True)]
+    messages: Messages
     temperature: fields.Temperature | None = 0.7
     top_p: fields.Fraction | None = 1.0
     max_tokens: fields.Count | None = None

@@ -13,6 +13,7 @@ from adapter.parsing.custom_input import INPUT_KEY
 from adapter.schema.body import RequestModel
 from adapter.schema.violations import wrong_type
 
+_MOST_MESSAGES = 16_384
 _MOST_PARTS = 2048
 _MOST_CALLS = 1024
 
@@ -140,6 +141,7 @@ Message = Annotated[
     DeveloperMessage | SystemMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage,
     Field(discriminator="role"),
 ]
+Messages = Annotated[list[Message], Field(min_length=1, max_length=_MOST_MESSAGES, fail_fast=True)]
 
 
 def template_messages(messages: list[Message], media: MediaParts) -> list[dict[str, Any]]:

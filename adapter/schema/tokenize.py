@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, WithJsonSchema
+from pydantic import WithJsonSchema
 
 from adapter.errors import invalid_request
 from adapter.schema.body import RequestModel, check
-from adapter.schema.chat_messages import Message
+from adapter.schema.chat_messages import Messages
 from adapter.schema.token_ids import LARGEST_ID, MOST_TOKENS, check_flat_ids
 from adapter.schema.violations import wrong_type
 
-_MOST_MESSAGES = 16384
 _TOKENS = {
     "type": "array",
     "minItems": 1,
@@ -26,7 +25,7 @@ class TokenizeRequest(RequestModel):
 
     model: str
     prompt: str | None = None
-    messages: Annotated[list[Message], Field(min_length=1, max_length=_MOST_MESSAGES, fail_fast=True)] | None = None
+    messages: Messages | None = None
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None
 
