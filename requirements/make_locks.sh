@@ -20,7 +20,7 @@ compile() {
         "$scratch/venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --only-binary :all: \
         --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --system-certs "$@"
 }
-compile --extra cpu --extra test pyproject.toml requirements/build.in --output-file "$scratch/test.txt"
+compile --extra cpu --extra postgres --extra test pyproject.toml requirements/build.in --output-file "$scratch/test.txt"
 compile --extra cpu --constraint "$scratch/test.txt" pyproject.toml requirements/build.in \
     --output-file "$scratch/serve.txt"
 
