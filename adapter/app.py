@@ -15,11 +15,30 @@ from starlette.responses import Response
 from adapter.errors import APIError
 from adapter.front_door import FrontDoor
 from adapter.media.loader import MediaLoader
+from adapter.prompts import PromptTemplates
 from adapter.request_context import context_of
-from adapter.routes import chat, completions, embeddings, health, models, rerank, score, tokenize
+from adapter.responses.archive import Archive
+from adapter.responses.runs import Runs
+from adapter.routes import (
+    chat,
+    completions,
+    conversations,
+    embeddings,
+    health,
+    models,
+    rerank,
+    response_inputs,
+    response_socket,
+    responses,
+    score,
+    stored_completions,
+    tokenize,
+)
 from adapter.security.keys import KeyRing
+from adapter.security.sealing import Sealer
 from adapter.services import Services
 from adapter.settings import Settings
+from adapter.store.store import Store
 from adapter.triton.channel import TritonChannel
 from adapter.triton.registry import ModelRegistry
 from adapter.triton.tokenizers import TokenizerSource
@@ -36,11 +55,29 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
         tokenizers = TokenizerSource(channel, settings.tokenizers, settings.cache_dir or default_cache())
         registry = ModelRegistry(channel, tokenizers, settings.discovery_interval)
         media = MediaLoader(settings)
-        app.state.services = Services(settings, channel, registry, media)
+        store = await Store.open(
+            settings.store_url or default_store_url(), ttl=settings.store_ttl, max_bytes=settings.store_max_bytes
+        )
+        archive = Archive(store)
+        runs = Runs(archive, settings.max_background)
+        app.state.services = Services(
+            settings,
+            channel,
+            registry,
+            media,
+            store,
+            archive,
+            runs,
+            Sealer(store.secret()),
+            PromptTemplates(settings.prompts),
+        )
         registry.start()
+        runs.start()
         try:
             yield
         finally:
+            await runs.stop()
+            await store.close()
             await registry.stop()
             await media.aclose()
             await channel.close()
@@ -53,7 +90,21 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    for resource in (chat, completions, embeddings, rerank, score, tokenize, models, health):
+    for resource in (
+        chat,
+        stored_completions,
+        completions,
+        response_inputs,
+        responses,
+        response_socket,
+        conversations,
+        embeddings,
+        rerank,
+        score,
+        tokenize,
+        models,
+        health,
+    ):
         app.include_router(resource.router)
     app.add_exception_handler(APIError, _answer_api_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -66,6 +117,12 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
 def default_cache() -> Path:
     """Where tokenizers from Triton are kept: beside the weights that the set-up downloads."""
     return Path(os.environ.get("TRITONGATE_CACHE") or Path.home() / ".cache" / "tritongate") / "tokenizers"
+
+
+def default_store_url() -> str:
+    """SQLite, in the folder where programs keep their state (XDG)."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return f"sqlite:///{state / 'tritongate' / 'store.sqlite'}"
 
 
 async def _answer_api_error(request: Request, error: Exception) -> Response:

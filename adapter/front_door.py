@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 
@@ -45,7 +46,8 @@ class FrontDoor:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
-        # There is no WebSocket endpoint: uvicorn refuses the handshake when nothing accepts it.
+        elif scope["type"] == "websocket":
+            await self._connect(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = open_context(scope)
@@ -77,6 +79,37 @@ class FrontDoor:
             metrics.IN_FLIGHT.dec()
             _record(scope, context, _CLIENT_LEFT if context.abandoned else status, time.perf_counter() - started)
 
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket counts as one request, for as long as it is open."""
+        context = open_context(scope)
+        accepted = False
+
+        async def noted_send(message: Message) -> None:
+            nonlocal accepted
+            accepted = accepted or message["type"] == "websocket.accept"
+            await send(message)
+
+        started = time.perf_counter()
+        self._in_flight += 1
+        metrics.IN_FLIGHT.inc()
+        status = 101
+        try:
+            self._admit(scope, context)
+            _check_origin(scope, context)
+            await self._app(scope, receive, noted_send)
+        except (Exception, asyncio.CancelledError) as error:
+            failure = _failure_of(error, context)
+            context.error_code, status = failure.code or failure.type, failure.status
+            if accepted:
+                with contextlib.suppress(Exception):  # the client may be gone
+                    await send({"type": "websocket.close", "code": 1011})
+            else:
+                await _refuse_handshake(scope, send, failure, context)
+        finally:
+            self._in_flight -= 1
+            metrics.IN_FLIGHT.dec()
+            _record({**scope, "method": "GET"}, context, status, time.perf_counter() - started)
+
     def _admit(self, scope: Scope, context: RequestContext) -> None:
         if scope["path"] in _OPEN:
             return
@@ -92,7 +125,8 @@ class FrontDoor:
             )
         if self._in_flight > self._max_requests:
             raise overloaded(f"This server answers {self._max_requests} requests at a time. Try again soon.")
-        check_content_length(scope, self._max_body)
+        if scope["type"] == "http":
+            check_content_length(scope, self._max_body)
 
     def _key_id(self, authorization: bytes) -> str:
         scheme, _, key = authorization.decode("latin-1").partition(" ")
@@ -106,6 +140,28 @@ class FrontDoor:
         if known is None:
             raise unauthorized("Incorrect API key provided.")
         return known.id
+
+
+def _check_origin(scope: Scope, context: RequestContext) -> None:
+    """Browsers let any page open a WebSocket anywhere. A page cannot send a key; without keys only this host's may.
+
+    Raises:
+        APIError: 403.
+    """
+    headers = dict(scope["headers"])
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if context.key_id is None and origin and origin.rpartition("://")[2] != headers.get(b"host", b"").decode("latin-1"):
+        raise APIError(403, "Web pages of other sites may not connect to this server.", code="origin_not_allowed")
+
+
+async def _refuse_handshake(scope: Scope, send: Send, failure: APIError, context: RequestContext) -> None:
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = [(name.encode(), value.encode()) for name, value in failure.headers.items()]
+    headers += [(b"content-type", b"application/json"), (b"x-request-id", context.request_id.encode())]
+    await send({"type": "websocket.http.response.start", "status": failure.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": failure.body()})
 
 
 def _failure_of(error: BaseException, context: RequestContext) -> APIError:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from adapter.media.loader import MediaLoader
+from adapter.prompts import PromptTemplates
+from adapter.responses.archive import Archive
+from adapter.responses.runs import Runs
+from adapter.security.sealing import Sealer
 from adapter.settings import Settings
+from adapter.store.store import Store
 from adapter.triton.channel import TritonChannel
 from adapter.triton.registry import ModelRegistry
 
@@ -18,6 +23,11 @@ class Services:
     channel: TritonChannel
     registry: ModelRegistry
     media: MediaLoader
+    store: Store
+    archive: Archive
+    runs: Runs
+    sealer: Sealer
+    prompts: PromptTemplates
 
 
 def services_of(request: Request) -> Services:

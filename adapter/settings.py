@@ -76,6 +76,22 @@ class Settings(BaseSettings):
         default=4096, ge=16, description="longest side of an image for the engine; larger ones are scaled down"
     )
     max_audio_seconds: float = Field(default=1800.0, gt=0, le=_A_DAY, description="longest audio clip, in seconds")
+    store_url: str = Field(
+        default="",
+        description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; unset: a file in the state folder",
+    )
+    store_ttl: float = Field(default=30 * _A_DAY, gt=0, description="seconds that responses and files are kept")
+    store_max_bytes: int = Field(
+        default=2 << 30, ge=1 << 20, description="all that is kept, in bytes; the oldest responses go first"
+    )
+    background_timeout: float = Field(
+        default=3600.0, gt=0, le=_A_DAY, description="longest response in the background, in seconds"
+    )
+    max_background: int = Field(default=64, gt=0, description="responses in the background; more get 503")
+    tool_timeout: float = Field(
+        default=60.0, gt=0, le=_A_DAY, description="longest call of a tool that this server runs, in seconds"
+    )
+    prompts: Path | None = Field(default=None, description="folder of prompt templates for responses")
     stream_usage: StreamUsage = Field(
         default=StreamUsage.CONTINUOUS, description="streaming usage without stream_options"
     )

@@ -1,4 +1,4 @@
 """From published weights to a deployable Triton repository: catalog, fetch, tokenizers, graphs, assembly.
 
-catalog.toml -> fetch -> gguf_tokenizer, embedding_graph -> assemble
+catalog.toml -> fetch -> gguf_tokenizer, embedding_graph, reranker_graph -> assemble
 """

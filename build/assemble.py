@@ -16,12 +16,12 @@ if __package__ in (None, ""):  # run as a script: the folder above holds the pac
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
-from build.embedding_graph import GraphError
 from build.engine_settings import Setting
 from build.fetch import cache_folder, fetch
 from build.fim import fim_tokens
 from build.gguf_tokenizer import TokenizerError
 from build.hub import Hub
+from build.onnx_graph import GraphError
 from build.parts import PROJECTOR, Parts, PartsError, make_parts, tokenizer_files
 from build.render import RenderError, render_config
 from build.repository import ModelFolder, RepositoryError, publish
@@ -78,7 +78,7 @@ def model_folders(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFold
     Raises:
         RenderError: a template is missing or wrong.
     """
-    return _chat(entry, parts, root) if entry.kind == "chat" else _embedding(entry, parts, root)
+    return _chat(entry, parts, root) if entry.kind == "chat" else _encoder(entry, parts, root)
 
 
 def _chat(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
@@ -125,7 +125,8 @@ def _chat(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
     ]
 
 
-def _embedding(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
+def _encoder(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
+    """Embedding models and rerankers: an ensemble of a tokenizer and an encoder."""
     tokenizer, encoder = f"{entry.name}_tokenizer", f"{entry.name}_encoder"
     tokenizer_dir = root / tokenizer / "tokenizer"
     variables: dict[str, Setting] = {
@@ -139,14 +140,15 @@ def _embedding(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]
     }
     parameters = {
         **_parameters(entry, parts, tokenizer_dir, tokenizer),
-        "dimensions": str(entry.dimensions),
+        "dimensions": str(entry.dimensions or ""),
         "matryoshka": "true" if entry.matryoshka else "",
+        "score_activation": parts.score_activation,
     }
     weights: dict[str, bytes | Path] = {f"1/{name}": path for name, path in parts.weights.items()}
     return [
-        _folder(entry.name, "embedding", entry.engine, variables),
-        _folder(tokenizer, "embedding_tokenizer", entry.engine, variables, extra=_tokenizer_links(parts.tokenizer)),
-        _folder(encoder, "embedding_encoder", entry.engine, variables, parameters, weights),
+        _folder(entry.name, entry.kind, entry.kind, variables),
+        _folder(tokenizer, "encoder_tokenizer", entry.kind, variables, extra=_tokenizer_links(parts.tokenizer)),
+        _folder(encoder, "encoder", entry.kind, variables, parameters, weights),
     ]
 
 
@@ -179,7 +181,7 @@ def _tokenizer_links(folder: Path) -> dict[str, bytes | Path]:
 def _folder(
     name: str,
     source: str,
-    engine: str,
+    variant: str,
     variables: Mapping[str, Setting],
     parameters: Mapping[str, str] | None = None,
     extra: Mapping[str, bytes | Path] | None = None,
@@ -187,10 +189,12 @@ def _folder(
 ) -> ModelFolder:
     """One model from its source folder: the rendered configuration, the code, and `extra` files.
 
-    A template for the very engine, `config.ENGINE.pbtxt`, goes before the one for all.
+    Args:
+        variant: a template for it alone, `config.VARIANT.pbtxt`, goes before the one for all: the engine of a chat
+            model, the kind of another.
     """
     folder = SOURCES / source
-    templates = [folder / f"config.{engine}.pbtxt", folder / "config.pbtxt"]
+    templates = [folder / f"config.{variant}.pbtxt", folder / "config.pbtxt"]
     template = next((path for path in templates if path.is_file()), None)
     if template is None:
         raise RenderError(f"there is no {templates[-1]}")

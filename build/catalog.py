@@ -157,7 +157,7 @@ class ModelEntry:
     """
 
     id: ServedId
-    kind: Literal["chat", "embedding"]
+    kind: Literal["chat", "embedding", "reranker"]
     engine: Text
     family: Text
     context_length: Positive
@@ -174,6 +174,7 @@ class ModelEntry:
     modalities: Annotated[tuple[Literal["text", "image", "audio"], ...], AfterValidator(_with_text)] = ("text",)
     dimensions: Annotated[StrictInt, Field(ge=0)] = 0
     matryoshka: StrictBool = False
+    score_activation: Literal["", "sigmoid", "none"] = ""
     engine_dir: Path | None = None
     tokenizer_dir: Path | None = None
 
@@ -231,11 +232,14 @@ def _mismatches(entry: ModelEntry) -> list[str]:
     if entry.kind == "embedding":
         if not entry.dimensions:
             problems.append("dimensions: missing")
-        problems += [f"files: {name} is missing" for name in ("config.json", "tokenizer.json") if name not in names]
     elif entry.dimensions or entry.matryoshka:
         problems.append("dimensions, matryoshka: only for embedding models")
-    if entry.kind == "embedding" and entry.fim:
-        problems.append("fim: only for chat models")
+    if entry.kind != "reranker" and entry.score_activation:
+        problems.append("score_activation: only for rerankers")
+    if entry.kind != "chat":
+        problems += [f"files: {name} is missing" for name in ("config.json", "tokenizer.json") if name not in names]
+        if entry.fim:
+            problems.append("fim: only for chat models")
     projectors = entry.of_role("mmproj")
     if len(entry.modalities) > 1 and entry.engine != "llama_cpp":
         problems.append(f"modalities: {entry.engine} takes text only")

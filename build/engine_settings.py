@@ -35,4 +35,5 @@ ENGINE_SETTINGS: dict[str, dict[str, Setting]] = {
 ENGINES_OF_KIND: dict[str, tuple[str, ...]] = {
     "chat": ("llama_cpp", "tensorrt_llm"),
     "embedding": ("onnxruntime",),
+    "reranker": ("onnxruntime",),
 }

@@ -1,6 +1,6 @@
 """The tokens that mark prefix, suffix and middle for models that fill in the middle.
 
-Sources: the tokenizers of the families themselves; the order of the parts is prefix, suffix, middle for all of them.
+Sources: the tokenizers and model cards of the families; the order of the parts is prefix, suffix, middle for all.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from pathlib import Path
 
 FimTokens = tuple[str, str, str]
 
-# Families that want another order of the parts (Codestral: suffix first) are not here.
+# Families that want another order of the parts are not here: Codestral and CodeGeeX4, whose `<|code_prefix|>` all GLM
+# tokenizers have, take the suffix first.
 _KNOWN: tuple[FimTokens, ...] = (
     ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen2.5-Coder, CodeGemma
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder, Granite
     ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),  # SantaCoder
     ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # DeepSeek: the hole stands before the suffix
     ("▁<PRE>", "▁<SUF>", "▁<MID>"),  # Code Llama
-    ("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),  # GLM
 )
 
 

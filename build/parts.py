@@ -6,12 +6,13 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from build import embedding_graph, gguf_tokenizer, pretokenizers
+from build import bert_graph, embedding_graph, gguf_tokenizer, onnx_graph, pretokenizers, reranker_graph
+from build.bert_graph import BertConfig
 from build.catalog import ModelEntry
 from build.derived import derived
 from build.gguf_tokenizer import TokenizerFacts, write_tokenizer
@@ -20,6 +21,7 @@ from tokentext.files import TOKENIZER_FILES, tokenizer_digest
 
 PROJECTOR = "mmproj.gguf"  # among the weights of a model that takes images or audio
 GGUF_BUILDERS = (Path(gguf_tokenizer.__file__), Path(pretokenizers.__file__))
+BERT_BUILDERS = (Path(bert_graph.__file__), Path(onnx_graph.__file__))
 
 
 class PartsError(ValueError):
@@ -37,6 +39,7 @@ class Parts:
         engine: name and version, for the `engine` parameter.
         weights_sha256: what `system_fingerprint` is made of.
         facts: of chat models.
+        score_activation: of rerankers: `sigmoid` or `none`.
     """
 
     tokenizer: Path
@@ -46,6 +49,7 @@ class Parts:
     engine: str
     weights_sha256: str
     facts: TokenizerFacts | None
+    score_activation: str = ""
 
 
 def make_parts(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
@@ -60,6 +64,8 @@ def make_parts(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Par
         return _compiled(entry)
     if entry.kind == "embedding":
         return _embedding(entry, files, cache)
+    if entry.kind == "reranker":
+        return _reranker(entry, files, cache)
     return _gguf(entry, files, cache)
 
 
@@ -96,19 +102,40 @@ def _digest_with_projector(entry: ModelEntry) -> str:
 
 
 def _embedding(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
-    weights, config = files[entry.weights.name], files["config.json"]
+    encoder, _ = bert_graph.read_config(files["config.json"], embedding_graph.FAMILIES)
+    if encoder.hidden != entry.dimensions:
+        raise PartsError(f"{entry.id}: dimensions: the catalog says {entry.dimensions}, config.json {encoder.hidden}")
+    return _encoder(entry, files, cache, encoder, Path(embedding_graph.__file__), embedding_graph.write_graph)
+
+
+def _reranker(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
+    encoder, _ = bert_graph.read_config(files["config.json"], reranker_graph.FAMILIES)
+    parts = _encoder(entry, files, cache, encoder, Path(reranker_graph.__file__), reranker_graph.write_graph)
+    return replace(
+        parts, score_activation=entry.score_activation or reranker_graph.score_activation(files["config.json"])
+    )
+
+
+def _encoder(
+    entry: ModelEntry,
+    files: Mapping[str, Path],
+    cache: Path,
+    encoder: BertConfig,
+    builder: Path,
+    write_graph: Callable[[Path, Path, Path], Path],
+) -> Parts:
+    """The parts of a model whose weights become an ONNX graph.
+
+    Args:
+        write_graph: writes it into a folder, from weights and `config.json`. builder: the file of its code.
+    """
+    _check_length(entry, encoder.longest)
 
     def make(folder: Path) -> None:
-        embedding_graph.write_graph(weights, config, folder)
+        write_graph(files[entry.weights.name], files["config.json"], folder)
 
     digests = [file.sha256 for file in entry.files if file.role in ("weights", "config")]
-    graph = derived(cache, "embedding-graph", digests, [Path(embedding_graph.__file__)], make)
-    encoder = json.loads(config.read_text())
-    if encoder["hidden_size"] != entry.dimensions:
-        raise PartsError(
-            f"{entry.id}: dimensions: the catalog says {entry.dimensions}, config.json {encoder['hidden_size']}"
-        )
-    _check_length(entry, encoder["max_position_embeddings"])
+    graph = derived(cache, f"{entry.kind}-graph", digests, [builder, *BERT_BUILDERS], make)
     tokenizer = _own_tokenizer(entry, files, cache)
     return Parts(
         tokenizer=tokenizer,

@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from tokentext.pairs import TokenPair, encode_pairs
 from tokentext.pieces import ID_LIMIT, PieceTable, piece_rules
 from tokentext.template import ChatTemplate, TemplateError
 
@@ -71,6 +72,17 @@ class TextTokenizer:
             _require_utf8(text)
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
         return [encoding.ids for encoding in encodings]
+
+    def encode_pairs(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        *,
+        longest: int | None = None,
+        longest_document: int | None = None,
+    ) -> list[TokenPair]:
+        """Each document with its query, for a cross-encoder; see `tokentext.pairs.encode_pairs`."""
+        return encode_pairs(self._tokenizer, queries, documents, longest=longest, longest_document=longest_document)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of a whole sequence; ids outside the vocabulary add nothing."""

@@ -50,19 +50,21 @@ class ChatCompletionFold:
 
     def body(self, prompt_tokens: int) -> bytes:
         """The JSON object, when every answer is complete."""
+        return orjson.dumps(self.completion(prompt_tokens))
+
+    def completion(self, prompt_tokens: int) -> dict[str, Any]:
+        """The same, for the store."""
         finishes = [choice.finish for choice in self._choices if choice.finish is not None]
-        return orjson.dumps(
-            {
-                "id": self._id,
-                "object": "chat.completion",
-                "created": self._created,
-                "model": self._model.id,
-                "system_fingerprint": self._model.fingerprint,
-                **self._form.envelope(),
-                "choices": [self._choice(index, choice) for index, choice in enumerate(self._choices)],
-                "usage": total_usage(prompt_tokens, finishes),
-            }
-        )
+        return {
+            "id": self._id,
+            "object": "chat.completion",
+            "created": self._created,
+            "model": self._model.id,
+            "system_fingerprint": self._model.fingerprint,
+            **self._form.envelope(),
+            "choices": [self._choice(index, choice) for index, choice in enumerate(self._choices)],
+            "usage": total_usage(prompt_tokens, finishes),
+        }
 
     def _choice(self, index: int, choice: _Choice) -> dict[str, Any]:
         assert choice.finish is not None

@@ -9,12 +9,13 @@ from typing import Any
 
 from adapter.errors import APIError, invalid_request
 from adapter.generation.answer_events import Reading
+from adapter.generation.field_names import CHAT_COMPLETIONS, FieldNames
 from adapter.generation.prompt import Conversation, chat_prompt
 from adapter.generation.sampling import Guide
 from adapter.generation.tool_use import ToolUse
 from adapter.parsing.chain import Chain
 from adapter.parsing.formats import format_for
-from adapter.parsing.guides import CannotBeStrict, Choice, ToolGuide, tag_text, tool_guide
+from adapter.parsing.guides import CannotBeStrict, Choice, ToolGuide, answer_format, tag_text, tool_guide
 from adapter.parsing.parsed import OutputParser
 from adapter.parsing.thinking import REASONING_FORMATS, ReasoningFormat
 from adapter.parsing.tool_format import ToolFormat
@@ -44,7 +45,7 @@ class ChatPlan:
         parser: OutputParser | None = None
         special = frozenset[str]()
         if self._tools is not None or self._format.reasons:
-            parser = self._format.parser(self._tools.callable if self._tools is not None else [])
+            parser = self._format.parser_after(self._text, self._tools.callable if self._tools is not None else [])
             special |= self._format.special_tokens
         if self._thinking is not None:
             thinking = self._thinking.parser(self._text)
@@ -71,9 +72,11 @@ async def plan_chat(
     tools: ToolUse | None,
     answer_schema: Mapping[str, Any] | None,
     reasoning_effort: str | None,
+    names: FieldNames = CHAT_COMPLETIONS,
 ) -> ChatPlan:
     """Args:
-        answer_schema: what `response_format` holds the answer to.
+        answer_schema: what the answer is held to.
+        names: of the request's fields, for errors.
 
     Raises:
         APIError: 400, naming the field that this model or its engine cannot do.
@@ -85,7 +88,7 @@ async def plan_chat(
         thinking = _reasoning_format(model.reasoning_parser, source)
     except ValueError as error:
         raise APIError(500, f"The model `{model.id}` is set up wrongly: {error}", type="server_error") from error
-    variables = {**_effort(model, reasoning_effort, source), **conversation.variables}
+    variables = {**_effort(model, reasoning_effort, source, names.effort), **conversation.variables}
     definitions = tools.definitions if tools is not None else ()
     prompt, text = await chat_prompt(model, replace(conversation, tools=definitions, variables=variables))
     if thinking is not None and (thinking.closed_by(text) or conversation.continue_final):
@@ -95,7 +98,7 @@ async def plan_chat(
     if calls is not None:
         tool_format = calls.tool_format
         thinking = thinking if calls.reasoning else None
-    guide = _guide(model, tools, calls, answer_schema, tool_format, end)
+    guide = _guide(model, tools, calls, answer_schema, tool_format, end, names)
     if guide is not None and guide.type == "json_schema":
         thinking = None  # the engine holds the answer to the schema from its first token
     return ChatPlan(prompt, guide, model, text, tools, tool_format, thinking, calls is not None)
@@ -109,13 +112,13 @@ def _reasoning_format(name: str, template: str) -> ReasoningFormat | None:
         if name not in REASONING_FORMATS:
             raise ValueError(f"reasoning_parser {name!r} is unknown; known are {', '.join(sorted(REASONING_FORMATS))}")
         return REASONING_FORMATS[name]
-    for known in ("think", "mistral"):
-        if all(tag in template for tag in (REASONING_FORMATS[known].begin, REASONING_FORMATS[known].end)):
+    for known in ("granite", "granite3_3", "think", "mistral"):
+        if all(tag in template for tag in REASONING_FORMATS[known].special_tokens):
             return REASONING_FORMATS[known]
     return None
 
 
-def _effort(model: ServedModel, effort: str | None, template: str) -> dict[str, Any]:
+def _effort(model: ServedModel, effort: str | None, template: str, param: str) -> dict[str, Any]:
     """`reasoning_effort` as the template's variables."""
     if effort is None:
         return {}
@@ -124,9 +127,9 @@ def _effort(model: ServedModel, effort: str | None, template: str) -> dict[str, 
         variables["reasoning_effort"] = effort
     if not variables and effort != "none":
         raise invalid_request(
-            f"Unsupported parameter: 'reasoning_effort' is not supported with `{model.id}`: its chat template knows no "
-            "such thing. Leave it out, or send 'none'.",
-            "reasoning_effort",
+            f"Unsupported parameter: '{param}' is not supported with `{model.id}`: its chat template knows no such "
+            "thing. Leave it out, or send 'none'.",
+            param,
             "unsupported_parameter",
         )
     return variables
@@ -136,7 +139,7 @@ def _tool_guide(model: ServedModel, tools: ToolUse, tool_format: ToolFormat, end
     unenforced = set()
     for tool, place in zip(tools.callable, tools.places, strict=True):
         try:
-            check_schema(tool.parameters, f"{place}.function.parameters", model.engine)
+            check_schema(tool.parameters, f"{place}.parameters", model.engine)
         except APIError:
             if tool.strict:
                 raise
@@ -152,7 +155,7 @@ def _tool_guide(model: ServedModel, tools: ToolUse, tool_format: ToolFormat, end
             unenforced=unenforced,
         )
     except CannotBeStrict as error:
-        param = f"{tools.places[error.index]}.function.strict"
+        param = f"{tools.places[error.index]}.strict"
         message = f"Unsupported parameter: '{param}': {error} Use tool_choice 'required', or leave 'strict' out."
         raise invalid_request(message, param, "unsupported_parameter") from error
 
@@ -164,26 +167,27 @@ def _guide(
     answer_schema: Mapping[str, Any] | None,
     tool_format: ToolFormat,
     end: str | None,
+    names: FieldNames,
 ) -> Guide | None:
-    """What the answer is held to: calls, the schema of `response_format`, or either."""
+    """What the answer is held to: calls, the schema of the answer, or either."""
     if answer_schema is not None:
-        check_schema(answer_schema, "response_format.json_schema.schema", model.engine)
+        check_schema(answer_schema, names.answer_schema, model.engine)
     if tools is not None and (answer_schema is None or tools.choice is not Choice.AUTO):
         # A call that is demanded leaves no room for an answer.
         return Guide(calls.kind, calls.text, "tools") if calls is not None else None
     if answer_schema is None:
         return None
-    schema = {"type": "json_schema", "json_schema": dict(answer_schema)}
+    schema = answer_format(answer_schema, tool_format)
     tagged = "structural_tag" in model.guide_types
     if tools is None:
-        if end is None or not tagged:
-            return Guide("json_schema", _dump(answer_schema), "response_format")
-        return Guide("structural_tag", tag_text(schema, end), "response_format")
+        if not tagged or (end is None and tool_format.messages is None):
+            return Guide("json_schema", _dump(answer_schema), names.answer_format)
+        return Guide("structural_tag", tag_text(schema, end), names.answer_format)
     if not tagged or tool_format.syntax is None:
         raise invalid_request(
-            f"The model `{model.id}` cannot choose between tools and a 'response_format': leave one out, or set "
+            f"The model `{model.id}` cannot choose between tools and a '{names.answer_format}': leave one out, or set "
             "'tool_choice' to 'none' or 'required'.",
-            "response_format",
+            names.answer_format,
             "invalid_parameter_combination",
         )
     demanded = tool_guide(
@@ -191,7 +195,7 @@ def _guide(
     )
     assert demanded is not None
     either = {"type": "or", "elements": [json.loads(demanded.text)["format"], schema]}
-    return Guide("structural_tag", tag_text(either, end), "response_format")
+    return Guide("structural_tag", tag_text(either, end), names.answer_format)
 
 
 def _dump(schema: Mapping[str, Any]) -> str:

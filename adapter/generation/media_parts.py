@@ -45,9 +45,14 @@ class MediaParts:
         self.parts.append(part)
         return self.marker
 
-    async def load(self, loader: MediaLoader) -> list[Medium]:
-        """Raises APIError, 400, naming the part that cannot be used."""
-        budget = loader.budget()
+    async def load(self, loader: MediaLoader, budget: MediaBudget | None = None) -> list[Medium]:
+        """Args:
+            budget: of the request, if files have been taken from it before.
+
+        Raises:
+            APIError: 400, naming the part that cannot be used.
+        """
+        budget = budget or loader.budget()
         tasks = [asyncio.ensure_future(self._load(part, loader, budget)) for part in self.parts]
         try:
             return list(await asyncio.gather(*tasks))

@@ -72,8 +72,10 @@ async def chat_prompt(model: ServedModel, conversation: Conversation) -> tuple[l
 
 def _render(model: ServedModel, template: ChatTemplate, conversation: Conversation) -> str:
     messages, tools = conversation.messages, conversation.tools
+    tool_format = format_for(model.tool_parser, template)
     if tools or any(message["role"] == "tool" or "tool_calls" in message for message in messages):
-        messages = with_tools(template, messages, tools, format_for(model.tool_parser, template))
+        messages = with_tools(template, messages, tools, tool_format)
+    messages = tool_format.template_messages(messages)
     text = template.render(
         messages,
         tools=tools,

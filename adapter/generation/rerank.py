@@ -1,66 +1,58 @@
-"""How well texts go together, by an embedding model: the cosine of the angle between their vectors."""
+"""How well texts go together, by a cross-encoder or by an embedding model's cosines."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from adapter.errors import invalid_request
+from adapter.generation.comparison import Comparison, Scores
+from adapter.generation.cross_encoder import cross_encode
 from adapter.generation.embedding import check_rows, embed
 from adapter.triton.channel import TritonChannel
-from adapter.triton.model import ServedModel
+from adapter.triton.model import Kind, ServedModel
 from tokentext import TextTokenizer
 
 
-@dataclass(frozen=True)
-class Scores:
-    """values: one per pair, from -1 to 1. prompt_tokens: of all texts, each counted once."""
-
-    values: list[float]
-    prompt_tokens: int
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Texts to compare. params: the places in the request body, for errors. longest: tokens of a text, special ones
-    included, beyond which it is cut off because the client asked for it; None: nothing is cut off."""
-
-    texts: Sequence[str]
-    params: Sequence[str]
-    longest: int | None = None
-
-
-async def cosines(
-    channel: TritonChannel, model: ServedModel, sides: Sequence[Texts], pairs: Sequence[tuple[int, int]], timeout: float
-) -> Scores:
-    """The cosine of each pair.
-
-    Args:
-        pairs: indices into the texts of all sides, laid end to end.
+async def score(channel: TritonChannel, model: ServedModel, comparison: Comparison, timeout: float) -> Scores:
+    """The score of each document with its query.
 
     Raises:
-        APIError: 400, a text is too long; or what Triton says.
+        APIError: 400, a text is too long, or an activation is asked for where there is none; or what Triton says.
     """
-    rows: list[list[int]] = []
-    for side in sides:
-        rows += await asyncio.to_thread(_encode, model.tokenizer, side)
-    check_rows(model, rows, [param for side in sides for param in side.params])
+    if model.kind is Kind.RERANKER:
+        return await cross_encode(channel, model, comparison, timeout)
+    if comparison.activation is not None:
+        raise invalid_request(
+            f"'use_activation' is not supported by `{model.id}`: the scores of an embedding model are cosines.",
+            "use_activation",
+            "unsupported_parameter",
+        )
+    return await _cosines(channel, model, comparison, timeout)
+
+
+async def _cosines(channel: TritonChannel, model: ServedModel, comparison: Comparison, timeout: float) -> Scores:
+    """The cosine of the angle between the vectors of each pair, from -1 to 1; each text is counted once."""
+    queries, documents = comparison.queries, comparison.documents
+    limits = [limit for limit in (comparison.longest, comparison.longest_document) if limit is not None]
+    rows = await asyncio.to_thread(_encode, model.tokenizer, queries.texts, comparison.longest)
+    rows += await asyncio.to_thread(_encode, model.tokenizer, documents.texts, min(limits, default=None))
+    check_rows(model, rows, [*queries.params, *documents.params])
     result = await embed(channel, model, rows, None, timeout)
-    firsts, seconds = np.array(pairs, np.intp).T
-    products = np.einsum("ij,ij->i", result.vectors[firsts], result.vectors[seconds])  # vectors have length 1
-    return Scores(products.tolist(), result.prompt_tokens)
+    firsts = result.vectors[[comparison.query_of(index) for index in range(comparison.count)]]
+    seconds = result.vectors[len(queries.texts) :]
+    return Scores(np.einsum("ij,ij->i", firsts, seconds).tolist(), result.prompt_tokens)  # vectors have length 1
 
 
-def _encode(tokenizer: TextTokenizer, side: Texts) -> list[list[int]]:
-    rows = tokenizer.encode_batch(side.texts, add_special_tokens=True)
-    if side.longest is None or all(len(row) <= side.longest for row in rows):
+def _encode(tokenizer: TextTokenizer, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+    rows = tokenizer.encode_batch(texts, add_special_tokens=True)
+    if limit is None or all(len(row) <= limit for row in rows):
         return rows
     # The special tokens at the end (`[SEP]`, `</s>`) stay: the model was trained with them.
     tail = 0
     longest = max(rows, key=len)
     while tail < len(longest) and longest[-1 - tail] in tokenizer.special_ids:
         tail += 1
-    limit = side.longest
     return [row if len(row) <= limit else row[: max(0, limit - tail)] + row[len(row) - tail :] for row in rows]

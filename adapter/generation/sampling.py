@@ -134,13 +134,16 @@ def build_request(
     return tensors.builder.message
 
 
+_MAX_TOKENS = {"messages": "max_completion_tokens", "prompt": "max_tokens", "input": "max_output_tokens"}
+
+
 def request_fields(sampling: Sampling, prompt_param: str) -> dict[str, str]:
     """Tensor -> the field of the client's request that it carries: what an engine's complaint is about."""
     guide = sampling.guide.param if sampling.guide is not None else "response_format"
     return {
         "input_ids": prompt_param,
         "input_lengths": prompt_param,
-        "request_output_len": "max_completion_tokens" if prompt_param == "messages" else "max_tokens",
+        "request_output_len": _MAX_TOKENS[prompt_param],
         "runtime_top_k": "top_k",
         "min_p": "min_p",
         "repetition_penalty": "repetition_penalty",

@@ -1,17 +1,22 @@
-"""Images and audio of content parts, loaded within the limits that are set."""
+"""Images, audio and files of content parts, loaded within the limits that are set."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import httpx
+
 from adapter.errors import invalid_request
 from adapter.media.audio import AudioFormat, decode_audio
+from adapter.media.base64_data import Base64Error, DecodedTooLarge, decode_base64
 from adapter.media.budget import MediaBudget
-from adapter.media.data_url import is_data_url, parse_data_url
+from adapter.media.data_url import TOO_LARGE, Kind, is_data_url, parse_data_url
+from adapter.media.documents import DocumentReader, shown
+from adapter.media.file_source import FileContent, FileSource, kept_file
 from adapter.media.images import IMAGE_TYPES, Detail, check_declared, normalized_image
 from adapter.media.medium import MediaError, Medium
 from adapter.security.addresses import AllowedHosts
@@ -20,6 +25,8 @@ from adapter.settings import Settings
 
 _Loaded = TypeVar("_Loaded")
 _ACCEPT = ", ".join(IMAGE_TYPES)
+_ACCEPT_FILE = "application/pdf, text/*, application/json, */*;q=0.5"
+_FILES_SECONDS = 120.0  # for all files of a request
 _MOST_THREADS = 4  # each may hold a decoded image
 
 
@@ -33,6 +40,7 @@ class MediaLoader:
     def __init__(self, settings: Settings, fetcher: Fetcher | None = None) -> None:
         self._settings = settings
         self._fetcher = fetcher or Fetcher(fetch_policy(settings))
+        self.documents = DocumentReader()
         self._threads = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), "media")
 
     async def aclose(self) -> None:
@@ -61,7 +69,7 @@ class MediaLoader:
         except MediaError as error:
             raise invalid_request(f"The image of '{place}' {error.message}.", place, error.code) from error
         except FetchError as error:
-            raise invalid_request(f"The URL of '{place}' {error}.", place, _fetch_code(error)) from error
+            raise invalid_request(f"The URL of '{place}' {error}.", place, _fetch_code(error, "image")) from error
         budget.take_bytes(len(written), place)
         return Medium("image", written)
 
@@ -81,6 +89,63 @@ class MediaLoader:
             raise invalid_request(f"The audio of '{place}' {error.message}.", place, error.code) from error
         budget.take_bytes(len(content), place)
         return Medium("audio", content)
+
+    async def files(
+        self, sources: Sequence[FileSource], budget: MediaBudget, file_content: FileContent | None = None
+    ) -> list[str]:
+        """What a prompt shows of each file: its name and its text.
+
+        Args:
+            file_content: files that are kept here, by their ids.
+
+        Raises:
+            APIError: 400, a file cannot be used; `param` is its place. 503, too many files are waiting.
+        """
+        tasks = [asyncio.ensure_future(self._file(source, budget, file_content)) for source in sources]
+        try:
+            return list(await asyncio.wait_for(asyncio.gather(*tasks), _FILES_SECONDS))
+        except asyncio.TimeoutError:
+            message = f"The files of the request take more than {_FILES_SECONDS:g} seconds to fetch and to read."
+            raise invalid_request(message, sources[0].place, "file_too_large") from None
+        finally:
+            for task in tasks:
+                task.cancel()
+            # The processes that read for them have ended when this returns.
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _file(self, source: FileSource, budget: MediaBudget, file_content: FileContent | None) -> str:
+        place = source.place
+        budget.take_part(place)
+        try:
+            name, content = await self._content(source, budget, file_content)
+            budget.take_bytes(len(content), place)
+            async with budget.reading:
+                text = await self.documents.text(content)
+        except MediaError as error:
+            raise invalid_request(f"The file of '{place}' {error.message}.", place, error.code) from error
+        except FetchError as error:
+            raise invalid_request(f"The URL of '{place}' {error}.", place, _fetch_code(error, "file")) from error
+        budget.take_characters(len(text), place)
+        return shown(source.filename or name, text)
+
+    async def _content(
+        self, source: FileSource, budget: MediaBudget, file_content: FileContent | None
+    ) -> tuple[str | None, bytes]:
+        """Name, if there is one, and bytes."""
+        most = self._settings.max_media_bytes
+        value = source.value
+        if source.field == "file_data":
+            return None, await self._in_thread(lambda: _decoded(value, most))
+        if source.field == "file_url":
+            if is_data_url(value):
+                return None, await self._in_thread(lambda: _decoded(value, most))
+            async with budget.fetching:
+                fetched = await self._fetcher.fetch(value, most, _ACCEPT_FILE)
+            return _last_step(value), fetched.content
+        name, content = await kept_file(value, source.place, file_content)
+        if len(content) > most:
+            raise MediaError(f"holds more than {most:,} bytes", TOO_LARGE["file"])
+        return name, content
 
     def _from_data_url(self, url: str, detail: Detail) -> bytes:
         data = parse_data_url(url, self._settings.max_media_bytes)
@@ -110,7 +175,24 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
     )
 
 
-def _fetch_code(error: FetchError) -> str:
+def _decoded(data: str, most: int) -> bytes:
+    """The bytes of a data URL, or of base64 alone."""
+    if is_data_url(data):
+        return parse_data_url(data, most, "file").content
+    try:
+        return decode_base64(data.encode("ascii", "replace"), most)
+    except Base64Error as error:
+        raise MediaError(f"is no valid base64: {error}", "invalid_base64_file") from error
+    except DecodedTooLarge:
+        raise MediaError(f"holds more than {most:,} bytes", TOO_LARGE["file"]) from None
+
+
+def _last_step(url: str) -> str | None:
+    """What a URL that was fetched calls its file."""
+    return httpx.URL(url).path.rpartition("/")[2] or None
+
+
+def _fetch_code(error: FetchError, kind: Kind) -> str:
     if isinstance(error, RefusedURL):
-        return "invalid_image_url"
-    return "image_file_too_large" if isinstance(error, ContentTooLarge) else "failed_to_download_image"
+        return f"invalid_{kind}_url"
+    return TOO_LARGE[kind] if isinstance(error, ContentTooLarge) else f"failed_to_download_{kind}"

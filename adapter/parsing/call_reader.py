@@ -10,7 +10,7 @@ dropped. All this holds only for answers with calls: an answer without any is co
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from adapter.parsing.json_text import JsonScanner
 from adapter.parsing.parsed import CallArguments, CallBroken, CallEnd, CallStart, Content, Parsed
@@ -240,7 +240,7 @@ class CallReader:
         if self._known:
             self._mark = self.at
 
-    def fail_call(self, reason: str) -> None:
+    def fail_call(self, reason: str) -> NoReturn:
         """The arguments are no JSON object."""
         if self._known:
             self.broken = True

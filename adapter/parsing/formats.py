@@ -8,11 +8,13 @@ from adapter.parsing import (
     deepseek,
     glm,
     granite,
+    harmony,
     hermes,
     kimi_k2,
     llama_json,
     mistral,
     phi4_mini,
+    pythonic,
     qwen3_coder,
 )
 from adapter.parsing.template_format import derived_format
@@ -31,13 +33,18 @@ TOOL_FORMATS: dict[str, ToolFormat] = {
     "deepseek_r1": deepseek.DeepSeekV3(),
     "deepseek_v31": deepseek.DeepSeekV31(),
     "kimi_k2": kimi_k2.KimiK2(),
+    "harmony": harmony.Harmony(),
     "glm": glm.Glm(),
     "qwen3_coder": qwen3_coder.Qwen3Coder(),
+    "pythonic": pythonic.Pythonic(),
+    "llama4_pythonic": pythonic.Pythonic(),
+    "lfm2": pythonic.Lfm2(),
 }
 """The values of `tool_parser`."""
 
 # What stands in the chat templates of a family and in no other's; the first line all of whose texts are there counts.
 _MARKERS: tuple[tuple[tuple[str, ...], ToolFormat], ...] = (
+    (("<|channel|>", "<|message|>"), TOOL_FORMATS["harmony"]),
     (("<|tool_calls_section_begin|>",), TOOL_FORMATS["kimi_k2"]),
     (("<arg_key>", "<arg_value>"), TOOL_FORMATS["glm"]),
     (("<tool_call>", "<function="), TOOL_FORMATS["qwen3_coder"]),
@@ -48,6 +55,9 @@ _MARKERS: tuple[tuple[tuple[str, ...], ToolFormat], ...] = (
     (("<|start_of_role|>", "<tool_call>"), granite.Granite4()),
     (("<|start_of_role|>", "<|tool_call|>"), TOOL_FORMATS["granite"]),
     (("<|tool_call|>", "<|/tool_call|>"), TOOL_FORMATS["phi4_mini"]),
+    (("<|tool_list_start|>",), TOOL_FORMATS["lfm2"]),
+    (("<|tool_call_start|>",), TOOL_FORMATS["lfm2"]),
+    (("[func_name1(params_name1=",), TOOL_FORMATS["pythonic"]),
     (("<|start_header_id|>", '"parameters": '), TOOL_FORMATS["llama3_json"]),
 )
 

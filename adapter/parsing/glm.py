@@ -28,7 +28,7 @@ class Glm(ToolFormat):
             yield from reader.after_space()
             tag = yield from reader.expect(_KEY, _END)
             reader.start_call(name)
-            values = TaggedValues(reader, tools, name)
+            values = TaggedValues(reader, tools, name, (_KEY, _END))
             try:
                 while tag == _KEY:
                     key = (yield from reader.word("<")).strip()

@@ -16,7 +16,7 @@ from typing import Any
 
 from adapter.parsing.guided_calls import GuidedCalls, call_text, calls_schema
 from adapter.parsing.parsed import CallEnd
-from adapter.parsing.tool_format import CallSyntax, Tool, ToolFormat
+from adapter.parsing.tool_format import CallSyntax, MessageSyntax, Tool, ToolFormat
 
 
 class Choice(Enum):
@@ -86,7 +86,8 @@ def tool_guide(
         # Measured, per token of free text: 40 us on average of a vocabulary of 49,152, against milliseconds for the
         # token itself. So arguments are held to JSON even if nobody is strict; but not where reasoning comes first,
         # as free text under a guide cannot hold control tokens, which a model may reason with.
-        if strict is None and (not possible or reasoning_end is not None):
+        reasoning_first = reasoning_end is not None or tool_format.messages is not None
+        if strict is None and (not possible or reasoning_first):
             return None
         if syntax is None or not structural_tags:
             assert strict is not None
@@ -94,11 +95,21 @@ def tool_guide(
             if structural_tags:
                 why = "this model does not write its calls as JSON"
             raise CannotBeStrict(strict, f"{why}: with tool_choice 'auto', arguments cannot be held to a schema.")
-        return tag_guide(_triggered(tools, tool_format, syntax, parallel), tool_format, reasoning_end)
+        if tool_format.messages is not None:
+            kept = {tool.name: _schema(tool, tool.strict) for tool in tools}
+            calls = _calls(kept, tool_format, syntax, parallel)
+            answer = _text_tag(*tool_format.messages.answer)
+            free = in_messages({"type": "or", "elements": [calls, answer]}, tool_format.messages)
+        else:
+            free = _triggered(tools, tool_format, syntax, parallel)
+        return tag_guide(free, tool_format, reasoning_end)
     several = parallel and choice is Choice.REQUIRED
     schemas = {tool.name: _schema(tool, tool.name not in unenforced) for tool in tools}
     if structural_tags and syntax is not None:
-        return tag_guide(_calls(schemas, tool_format, syntax, several), tool_format, reasoning_end)
+        calls = _calls(schemas, tool_format, syntax, several)
+        if tool_format.messages is not None:
+            calls = in_messages(calls, tool_format.messages)
+        return tag_guide(calls, tool_format, reasoning_end)
     schema = calls_schema(schemas, several)
     if structural_tags and reasoning_end is not None:
         return tag_guide({"type": "json_schema", "json_schema": schema}, GuidedCalls(), reasoning_end)
@@ -122,6 +133,28 @@ def tag_text(tag_format: dict[str, Any], reasoning_end: str | None) -> str:
         blank = {"type": "regex", "pattern": r"\n{0,2}"}
         tag_format = {"type": "sequence", "elements": [thought, blank, tag_format]}
     return _json({"type": "structural_tag", "format": tag_format})
+
+
+def in_messages(tag_format: dict[str, Any], messages: MessageSyntax) -> dict[str, Any]:
+    """Messages of reasoning and of text before calls, any number of each, and then what `tag_format` says."""
+    before = [_text_tag(begin, end + messages.separator) for begin, end in (messages.thought, messages.preamble)]
+    any_of_them = {
+        "type": "tags_with_separator",
+        "tags": before,
+        "separator": "",
+        "at_least_one": False,
+        "stop_after_first": False,
+    }
+    return {"type": "sequence", "elements": [any_of_them, tag_format]}
+
+
+def answer_format(schema: Mapping[str, Any], tool_format: ToolFormat) -> dict[str, Any]:
+    """An answer that follows a JSON schema; where answers are messages, in one, after others."""
+    messages = tool_format.messages
+    if messages is None:
+        return {"type": "json_schema", "json_schema": dict(schema)}
+    begin, end = messages.answer
+    return in_messages(_tag(begin, dict(schema), end), messages)
 
 
 def _calls(
@@ -176,6 +209,10 @@ def reads_bare_calls(tool_format: ToolFormat) -> bool:
     parser = tool_format.parser([Tool("f")])
     events = parser.push(call_text("f", "{}")) + parser.finish()
     return any(isinstance(event, CallEnd) for event in events)
+
+
+def _text_tag(begin: str, end: str) -> dict[str, Any]:
+    return {"type": "tag", "begin": begin, "content": {"type": "any_text"}, "end": end}
 
 
 def _tag(begin: str, schema: dict[str, Any], end: str) -> dict[str, Any]:

@@ -102,6 +102,11 @@ def call_array(reader: CallReader, bare: bool = False) -> Reading[None]:
         yield from call_object(reader, bare)
         return
     reader.at += 1
+    yield from call_array_items(reader, bare)
+
+
+def call_array_items(reader: CallReader, bare: bool = False) -> Reading[None]:
+    """What follows the opening bracket of an array of calls."""
     yield from reader.after_space()
     yield from call_object(reader, bare)
     while True:

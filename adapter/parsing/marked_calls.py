@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import groupby
 
 from adapter.parsing.call_reader import AnswerEnded, CallReader, Grammar, NotACall, Reading
-from adapter.parsing.parsed import Content, Parsed
+from adapter.parsing.parsed import CallArguments, Content, Parsed
 from adapter.parsing.tool_format import Tool
 
 
@@ -52,7 +53,7 @@ class MarkedCalls:
         reader.add(text)
         self._run()
         events, reader.events = reader.events, []
-        return events
+        return _joined(events)
 
     def finish(self) -> list[Parsed]:
         reader = self._reader
@@ -62,7 +63,7 @@ class MarkedCalls:
         self._run()
         if not reader.in_call:
             reader.end()
-        return reader.events
+        return _joined(reader.events)
 
     def _run(self) -> None:
         reader = self._reader
@@ -118,6 +119,19 @@ class MarkedCalls:
         reader.at = len(text) if match is None or reader.ended else match.start()
         reader.release()
         return None
+
+
+def _joined(events: list[Parsed]) -> list[Parsed]:
+    """Neighbouring pieces of arguments as one: every event becomes a message to the client."""
+    if len(events) < 2:
+        return events
+    joined: list[Parsed] = []
+    for together, group in groupby(events, lambda event: type(event) is CallArguments):
+        if together:
+            joined.append(CallArguments("".join(event.text for event in group if isinstance(event, CallArguments))))
+        else:
+            joined += group
+    return joined
 
 
 def _marker_pattern(markers: Sequence[str]) -> re.Pattern[str]:

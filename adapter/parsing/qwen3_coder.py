@@ -33,7 +33,7 @@ class Qwen3Coder(ToolFormat):
             yield from reader.after_space()
             tag = yield from reader.expect(_PARAMETER, _FUNCTION_END)
             reader.start_call(name)
-            values = TaggedValues(reader, tools, name)
+            values = TaggedValues(reader, tools, name, (_PARAMETER, _FUNCTION_END, _END))
             try:
                 while tag == _PARAMETER:
                     key = (yield from reader.word(">\n")).strip()

@@ -77,7 +77,8 @@ def with_tools(
     Args:
         messages: as chat templates take them, with `arguments` of calls as JSON text.
         tools: OpenAI tool definitions that the model is to know.
-        tool_format: how calls are written into content; one without `syntax` gives way to `PLAIN`.
+        tool_format: how calls are written into content; `PLAIN` where that is not known, or where the model has to
+            be told how to call and the format has no `syntax`.
     """
     able = abilities(template)
     form = tool_format if tool_format.syntax is not None else PLAIN
@@ -91,7 +92,7 @@ def with_tools(
             written.append({"role": "user", "content": "\n".join(results)})
             results = []
         if message.get("tool_calls") and not able.calls:
-            message = _with_calls_as_content(message, form)
+            message = _with_calls_as_content(message, tool_format if able.tools else form)
         written.append(dict(message))
     if results:
         written.append({"role": "user", "content": "\n".join(results)})
@@ -101,13 +102,8 @@ def with_tools(
 
 
 def _with_calls_as_content(message: Mapping[str, Any], form: ToolFormat) -> dict[str, Any]:
-    syntax = form.syntax
-    assert syntax is not None
-    calls = [
-        form.call_begin(call["function"]["name"]) + (call["function"]["arguments"] or "{}") + syntax.end
-        for call in message["tool_calls"]
-    ]
-    text = syntax.open + syntax.separator.join(calls) + syntax.close
+    calls = [(call["function"]["name"], call["function"]["arguments"] or "{}") for call in message["tool_calls"]]
+    text = form.written(calls) or PLAIN.written(calls)
     said = _text(message.get("content"))
     rest = {key: value for key, value in message.items() if key != "tool_calls"}
     return {**rest, "content": f"{said}\n{text}" if said else text}

@@ -15,13 +15,14 @@ from starlette.types import Send
 
 from adapter.generation.embedding import Embeddings, embed, token_inputs
 from adapter.request_context import RequestContext, context_of
+from adapter.routes.direct import DirectRoute
 from adapter.routes.request_body import documented_body, read_json
 from adapter.routes.watched import WatchedResponse
 from adapter.schema.embeddings import EmbeddingsRequest, parse_embeddings_request
 from adapter.services import Services, services_of
 from adapter.triton.model import Kind, ServedModel
 
-router = APIRouter(tags=["embeddings"])
+router = APIRouter(tags=["embeddings"], route_class=DirectRoute)
 
 
 @router.post(

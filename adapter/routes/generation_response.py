@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from starlette.types import Send
@@ -16,7 +17,7 @@ from adapter.request_context import RequestContext
 from adapter.routes.watched import WatchedResponse
 from adapter.triton.stream import StreamCancelled
 
-_STREAM_HEADERS = [
+STREAM_HEADERS = [
     (b"content-type", CONTENT_TYPE),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # proxies such as nginx would collect the events otherwise
@@ -39,9 +40,14 @@ class Fold(Protocol):
 
 
 class _GenerationResponse(WatchedResponse):
-    def __init__(self, choices: Choices, timeout: float) -> None:
+    """Args:
+    keep: called when the answer is complete, before the client hears so.
+    """
+
+    def __init__(self, choices: Choices, timeout: float, keep: Callable[[], Awaitable[None]] | None = None) -> None:
         super().__init__(timeout)
         self._choices = choices
+        self._keep = keep
 
     def abandon(self) -> None:
         self._choices.cancel()
@@ -54,8 +60,14 @@ class _GenerationResponse(WatchedResponse):
 class StreamedGeneration(_GenerationResponse):
     """Sends events as they come. Until the first one a failure is an ordinary error answer with its status."""
 
-    def __init__(self, choices: Choices, encoder: StreamEncoder, timeout: float) -> None:
-        super().__init__(choices, timeout)
+    def __init__(
+        self,
+        choices: Choices,
+        encoder: StreamEncoder,
+        timeout: float,
+        keep: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(choices, timeout, keep)
         self._encoder = encoder
 
     async def run(self, send: Send, context: RequestContext) -> None:
@@ -65,7 +77,7 @@ class StreamedGeneration(_GenerationResponse):
         try:
             async with contextlib.aclosing(events):
                 index, first = await anext(events)
-                await send({"type": "http.response.start", "status": 200, "headers": [*_STREAM_HEADERS]})
+                await send({"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS]})
                 # What has arrived together is written together: one system call, as many events as before.
                 chunks = [self._encoder.start(choices.prompt_tokens), encode(index, first)]
                 try:
@@ -77,6 +89,8 @@ class StreamedGeneration(_GenerationResponse):
                         if not choices.waiting:
                             await send({"type": "http.response.body", "body": b"".join(chunks), "more_body": True})
                             chunks.clear()
+                    if self._keep is not None:
+                        await self._keep()
                     chunks.append(self._encoder.end())
                 except APIError as error:
                     chunks.append(self._failed(error, context))
@@ -98,8 +112,10 @@ class StreamedGeneration(_GenerationResponse):
 class FoldedGeneration(_GenerationResponse):
     """Sends one JSON object, made of the events that would have been streamed."""
 
-    def __init__(self, choices: Choices, fold: Fold, timeout: float) -> None:
-        super().__init__(choices, timeout)
+    def __init__(
+        self, choices: Choices, fold: Fold, timeout: float, keep: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        super().__init__(choices, timeout, keep)
         self._fold = fold
 
     async def run(self, send: Send, context: RequestContext) -> None:
@@ -107,6 +123,8 @@ class FoldedGeneration(_GenerationResponse):
             async with contextlib.aclosing(self._choices.events()) as events:
                 async for index, item in events:
                     self._fold.add(index, item)
+            if self._keep is not None:
+                await self._keep()
             body = self._fold.body(self._choices.prompt_tokens)
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -9,7 +9,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from adapter.generation.rerank import Scores, Texts, cosines
+from adapter.generation.comparison import Comparison, Scores, Texts
+from adapter.generation.rerank import score as scores_of
 from adapter.request_context import context_of
 from adapter.routes.request_body import documented_body, read_json
 from adapter.routes.scored import ScoredResponse, longest, usage
@@ -31,16 +32,16 @@ async def rerank(request: Request) -> Response:
     """Up to 2,048 documents, the most relevant first."""
     services = services_of(request)
     wanted = parse_rerank_request(await read_json(request))
-    model = await services.registry.get(wanted.model, Kind.EMBEDDING)
+    model = await services.registry.get(wanted.model, Kind.RERANKER, Kind.EMBEDDING)
     context_of(request.scope).fields["model"] = model.id
     texts = wanted.texts()
-    query_limit = longest(model, wanted.truncate_prompt_tokens)
-    limits = [limit for limit in (query_limit, wanted.max_tokens_per_doc) if limit is not None]
-    sides = [
-        Texts([wanted.query], ["query"], query_limit),
-        Texts(texts, [f"documents[{index}]" for index in range(len(texts))], min(limits, default=None)),
-    ]
-    pairs = [(0, 1 + index) for index in range(len(texts))]
+    comparison = Comparison(
+        queries=Texts([wanted.query], ["query"]),
+        documents=Texts(texts, [f"documents[{index}]" for index in range(len(texts))]),
+        longest=longest(model, wanted.truncate_prompt_tokens),
+        longest_document=wanted.max_tokens_per_doc,
+        activation=wanted.use_activation,
+    )
     timeout = services.settings.request_timeout
 
     def body(scores: Scores) -> dict[str, Any]:
@@ -52,4 +53,4 @@ async def rerank(request: Request) -> Response:
                 results[-1]["document"] = {"text": texts[index]}
         return {"id": "rerank-" + secrets.token_hex(16), "model": model.id, "results": results, "usage": usage(scores)}
 
-    return ScoredResponse(lambda: cosines(services.channel, model, sides, pairs, timeout), body, timeout)
+    return ScoredResponse(lambda: scores_of(services.channel, model, comparison, timeout), body, timeout)

@@ -10,7 +10,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from adapter.generation.rerank import Scores, Texts, cosines
+from adapter.generation.comparison import Comparison, Scores, Texts
+from adapter.generation.rerank import score as scores_of
 from adapter.request_context import context_of
 from adapter.routes.request_body import documented_body, read_json
 from adapter.routes.scored import ScoredResponse, longest, usage
@@ -31,13 +32,11 @@ async def score(request: Request) -> Response:
     """One text with each of up to 2,048, or as many with as many."""
     services = services_of(request)
     wanted = parse_score_request(await read_json(request))
-    model = await services.registry.get(wanted.model, Kind.EMBEDDING)
+    model = await services.registry.get(wanted.model, Kind.RERANKER, Kind.EMBEDDING)
     context_of(request.scope).fields["model"] = model.id
+    queries, documents = (Texts(texts, params) for texts, params in wanted.sides())
     limit = longest(model, wanted.truncate_prompt_tokens)
-    firsts, seconds = wanted.sides()
-    sides = [Texts(texts, params, limit) for texts, params in (firsts, seconds)]
-    count = len(firsts[0])
-    pairs = [(0 if count == 1 else index, count + index) for index in range(len(seconds[0]))]
+    comparison = Comparison(queries, documents, longest=limit, activation=wanted.use_activation)
     timeout = services.settings.request_timeout
 
     def body(scores: Scores) -> dict[str, Any]:
@@ -50,4 +49,4 @@ async def score(request: Request) -> Response:
             "usage": usage(scores),
         }
 
-    return ScoredResponse(lambda: cosines(services.channel, model, sides, pairs, timeout), body, timeout)
+    return ScoredResponse(lambda: scores_of(services.channel, model, comparison, timeout), body, timeout)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from starlette.types import Send
 
-from adapter.generation.rerank import Scores
+from adapter.generation.comparison import Scores
 from adapter.request_context import RequestContext
 from adapter.routes.watched import WatchedResponse
 from adapter.schema.rerank import MODELS_OWN_LENGTH

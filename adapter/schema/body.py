@@ -52,8 +52,11 @@ def parse_json(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def check(kind: type[Body], body: dict[str, Any]) -> Body:
-    """The request object.
+def check(kind: type[Body], body: Any, place: str = "") -> Body:
+    """The request object, or an object within a request.
+
+    Args:
+        place: where the object stands in the body, such as `input[2]`; "": it is the body.
 
     Raises:
         APIError: 400 with `param` and `code` as OpenAI gives them.
@@ -61,12 +64,12 @@ def check(kind: type[Body], body: dict[str, Any]) -> Body:
     try:
         return kind.model_validate(body)
     except ValidationError as error:
-        raise _to_api_error(error.errors(include_url=False), body) from None
+        raise _to_api_error(error.errors(include_url=False), body, (place,) if place else ()) from None
 
 
-def _to_api_error(errors: list[ErrorDetails], body: dict[str, Any]) -> APIError:
+def _to_api_error(errors: list[ErrorDetails], body: Any, before: Path) -> APIError:
     """One error for the client: OpenAI tells of missing fields first, then of unknown ones, then of the rest."""
-    placed = [(_place(error, body), error) for error in errors]
+    placed = [(before + _place(error, body), error) for error in errors]
     for kinds in (("missing",), ("extra_forbidden", UNKNOWN_FIELD)):
         for path, error in placed:
             if error["type"] in kinds and len(error["loc"]) <= 1:

@@ -10,6 +10,7 @@ from adapter.errors import invalid_request
 from adapter.generation.sampling import Sampling
 from adapter.generation.tool_use import ToolUse
 from adapter.schema import sampling_fields as fields
+from adapter.schema.answer_formats import ANY_OBJECT, FormatName, JSONObjectFormat, TextFormat
 from adapter.schema.body import RequestModel, check
 from adapter.schema.chat_messages import Messages
 from adapter.schema.chat_tools import FunctionCallChoice, Functions, ToolChoice, Tools, tool_use
@@ -17,21 +18,11 @@ from adapter.schema.logit_bias import LogitBias
 from adapter.schema.metadata import Metadata
 from adapter.schema.stream_options import StreamOptions
 from adapter.schema.unsupported import CHAT_COMPLETIONS, refuse_unsupported
-
-# TensorRT-LLM's grammar compiler takes properties that are not named for forbidden unless this says otherwise.
-_ANY_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
-
-
-class TextFormat(RequestModel):
-    type: Literal["text"]
-
-
-class JSONObjectFormat(RequestModel):
-    type: Literal["json_object"]
+from adapter.schema.verbosity import Verbosity
 
 
 class JSONSchema(RequestModel):
-    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
+    name: FormatName
     description: str | None = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
     strict: bool | None = None
@@ -79,6 +70,8 @@ class ChatCompletionRequest(RequestModel):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     metadata: Metadata = None
+    store: bool | None = None
+    verbosity: Verbosity | None = None
 
     top_k: fields.TopK | None = None
     min_p: fields.Fraction | None = None
@@ -98,8 +91,8 @@ class ChatCompletionRequest(RequestModel):
     def answer_schema(self) -> dict[str, Any] | None:
         """The JSON schema that `response_format` holds the answer to; None for text."""
         if isinstance(self.response_format, JSONSchemaFormat):
-            return self.response_format.json_schema.schema_ or _ANY_OBJECT
-        return _ANY_OBJECT if isinstance(self.response_format, JSONObjectFormat) else None
+            return self.response_format.json_schema.schema_ or ANY_OBJECT
+        return ANY_OBJECT if isinstance(self.response_format, JSONObjectFormat) else None
 
 
 def parse_chat_request(body: dict[str, Any]) -> ChatCompletionRequest:

@@ -52,9 +52,17 @@ class AudioPart(RequestModel):
     input_audio: InputAudio
 
 
+class FileData(RequestModel):
+    """`file_data` is a data URL or base64; or the id of a file that is kept here."""
+
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
 class FilePart(RequestModel):
     type: Literal["file"]
-    file: dict[str, Any]
+    file: FileData
 
 
 ContentPart = Annotated[TextPart | RefusalPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
@@ -148,6 +156,7 @@ def template_messages(messages: list[Message], media: MediaParts) -> list[dict[s
     """The messages as chat templates take them: content as one string, `developer` as the `system` that they know.
 
     Args:
+        messages: files among them have been read (`adapter.generation.chat_files`).
         media: where images and audio go; their markers are in the text.
 
     Raises:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from adapter.errors import invalid_request
 from adapter.generation.tool_use import ToolUse
-from adapter.parsing.custom_input import INPUT_KEY
-from adapter.parsing.guides import Choice
 from adapter.parsing.tool_format import Tool
 from adapter.schema.body import RequestModel
-
-_MOST_TOOLS = 128
-_LONGEST_GRAMMAR = 16_384
-
-ToolName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
+from adapter.schema.tool_choice import ANY_TOOL, NO_TOOL, Selection, Selector, choose_tools
+from adapter.schema.tool_definitions import MOST_TOOLS, GrammarText, ToolName, custom_tool
 
 
 class FunctionDefinition(RequestModel):
@@ -36,7 +32,7 @@ class TextInput(RequestModel):
 
 
 class Grammar(RequestModel):
-    definition: Annotated[str, Field(min_length=1, max_length=_LONGEST_GRAMMAR)]
+    definition: GrammarText
     syntax: Literal["lark", "regex"]
 
 
@@ -57,7 +53,7 @@ class CustomTool(RequestModel):
 
 
 ChatTool = Annotated[FunctionTool | CustomTool, Field(discriminator="type")]
-Tools = Annotated[list[ChatTool], Field(max_length=_MOST_TOOLS, fail_fast=True)]
+Tools = Annotated[list[ChatTool], Field(max_length=MOST_TOOLS, fail_fast=True)]
 
 
 class Named(RequestModel):
@@ -76,7 +72,7 @@ class CustomChoice(RequestModel):
 
 class AllowedTools(RequestModel):
     mode: Literal["auto", "required"]
-    tools: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=_MOST_TOOLS)]
+    tools: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MOST_TOOLS)]
 
 
 class AllowedToolsChoice(RequestModel):
@@ -96,7 +92,7 @@ class LegacyFunction(RequestModel):
     parameters: dict[str, Any] | None = None
 
 
-Functions = Annotated[list[LegacyFunction], Field(min_length=1, max_length=_MOST_TOOLS, fail_fast=True)]
+Functions = Annotated[list[LegacyFunction], Field(min_length=1, max_length=MOST_TOOLS, fail_fast=True)]
 FunctionCallChoice = Literal["none", "auto"] | Named
 
 
@@ -116,60 +112,54 @@ def tool_use(
         if tools:
             raise invalid_request("'functions' and 'tools' exclude each other: leave out 'functions'.", "functions")
         named = {item.name: (_function_tool(item), f"functions[{at}]") for at, item in enumerate(functions)}
-        choice, param, where = function_call, "function_call", "functions"
-        count, custom = len(functions), frozenset[str]()
-    else:
-        if function_call not in (None, "none", "auto"):
-            raise invalid_request("'function_call' is only allowed when 'functions' are specified.", "function_call")
-        if not tools:
-            if choice not in (None, "none", "auto"):
-                raise invalid_request("'tool_choice' is only allowed when 'tools' are specified.", "tool_choice")
-            if parallel is not None and tools is None:
-                raise invalid_request(
-                    "'parallel_tool_calls' is only allowed when 'tools' are specified.", "parallel_tool_calls"
-                )
-            return None
-        named = {_name(item): (_tool(item, at), f"tools[{at}]") for at, item in enumerate(tools)}
-        param, where, count = "tool_choice", "tools", len(tools)
-        custom = frozenset(item.custom.name for item in tools if isinstance(item, CustomTool))
+        _check_names(named, len(functions), "functions")
+        selection = _selection(function_call)
+        return choose_tools(named, frozenset(), selection, None, "function_call", where="functions", legacy=True)
+    if function_call not in (None, "none", "auto"):
+        raise invalid_request("'function_call' is only allowed when 'functions' are specified.", "function_call")
+    if not tools:
+        if choice not in (None, "none", "auto"):
+            raise invalid_request("'tool_choice' is only allowed when 'tools' are specified.", "tool_choice")
+        if parallel is not None and tools is None:
+            raise invalid_request(
+                "'parallel_tool_calls' is only allowed when 'tools' are specified.", "parallel_tool_calls"
+            )
+        return None
+    named = {_name(item): (_tool(item, at), f"tools[{at}].{item.type}") for at, item in enumerate(tools)}
+    _check_names(named, len(tools), "tools")
+    custom = frozenset(item.custom.name for item in tools if isinstance(item, CustomTool))
+    return choose_tools(named, custom, _selection(choice), parallel, "tool_choice")
+
+
+def _check_names(named: Mapping[str, Any], count: int, where: str) -> None:
     if len(named) < count:
         raise invalid_request(f"Invalid '{where}': every tool needs a name of its own.", where, "invalid_value")
+
+
+def _selection(choice: Any) -> Selection:
+    if choice is None or choice == "auto":
+        return ANY_TOOL
     if choice == "none":
-        return None
-    told, allowed, demand = set(named), set(named), Choice.AUTO
+        return NO_TOOL
     if choice == "required":
-        demand = Choice.REQUIRED
-    elif isinstance(choice, AllowedToolsChoice):
-        allowed = {_allowed_name(item, at) for at, item in enumerate(choice.allowed_tools.tools)}
-        told = allowed  # what the model does not know, it does not call
-        demand = Choice.REQUIRED if choice.allowed_tools.mode == "required" else Choice.AUTO
-    elif choice is not None and not isinstance(choice, str):
-        allowed, demand = {_chosen_name(choice)}, Choice.NAMED
-    for name in allowed - set(named):
-        raise invalid_request(f"Invalid '{param}': there is no tool '{name}' in '{where}'.", param, "invalid_value")
-    return ToolUse(
-        definitions=[_definition(tool) for name, (tool, _) in named.items() if name in told],
-        callable=[tool for name, (tool, _) in named.items() if name in allowed],
-        places=[place for name, (_, place) in named.items() if name in allowed],
-        choice=demand,
-        parallel=parallel is not False and functions is None,
-        custom=custom,
-        legacy=functions is not None,
-    )
+        return Selection(demanded=True)
+    if isinstance(choice, AllowedToolsChoice):
+        selectors = tuple(_allowed(item, at) for at, item in enumerate(choice.allowed_tools.tools))
+        return Selection(demanded=choice.allowed_tools.mode == "required", only=selectors, hides=True)
+    if isinstance(choice, FunctionChoice):
+        selector = Selector("function", choice.function.name)
+    elif isinstance(choice, CustomChoice):
+        selector = Selector("custom", choice.custom.name)
+    else:
+        selector = Selector("function", choice.name)
+    return Selection(demanded=True, only=(selector,))
 
 
 def _name(item: FunctionTool | CustomTool) -> str:
     return item.function.name if isinstance(item, FunctionTool) else item.custom.name
 
 
-def _chosen_name(choice: Any) -> str:
-    if isinstance(choice, FunctionChoice):
-        return choice.function.name
-    name: str = choice.custom.name if isinstance(choice, CustomChoice) else choice.name
-    return name
-
-
-def _allowed_name(item: dict[str, Any], at: int) -> str:
+def _allowed(item: dict[str, Any], at: int) -> Selector:
     kind = item.get("type")
     inner = item.get(kind) if isinstance(kind, str) else None
     name = inner.get("name") if isinstance(inner, dict) else item.get("name")
@@ -180,7 +170,7 @@ def _allowed_name(item: dict[str, Any], at: int) -> str:
             place,
             "invalid_value",
         )
-    return name
+    return Selector(kind, name)
 
 
 def _tool(item: FunctionTool | CustomTool, at: int) -> Tool:
@@ -190,36 +180,10 @@ def _tool(item: FunctionTool | CustomTool, at: int) -> Tool:
             definition.name, definition.description or "", definition.parameters or {}, strict=bool(definition.strict)
         )
     custom = item.custom
-    text: dict[str, Any] = {"type": "string"}
-    if isinstance(custom.format, GrammarInput):
-        grammar = custom.format.grammar
-        if grammar.syntax != "regex":
-            place = f"tools[{at}].custom.format.grammar.syntax"
-            raise invalid_request(
-                f"Unsupported parameter: '{place}': grammars in Lark are not enforced by this server: write it "
-                "as a regular expression ('regex'), or use a function with 'strict'.",
-                place,
-                "unsupported_parameter",
-            )
-        text["pattern"] = f"^(?:{grammar.definition})$"
-    parameters = {
-        "type": "object",
-        "properties": {INPUT_KEY: text},
-        "required": [INPUT_KEY],
-        "additionalProperties": False,
-    }
-    return Tool(custom.name, custom.description or "", parameters, strict="pattern" in text)
+    grammar = custom.format.grammar if isinstance(custom.format, GrammarInput) else None
+    written = (grammar.syntax, grammar.definition) if grammar is not None else None
+    return custom_tool(custom.name, custom.description, written, f"tools[{at}].custom.format.grammar")
 
 
 def _function_tool(item: LegacyFunction) -> Tool:
     return Tool(item.name, item.description or "", item.parameters or {})
-
-
-def _definition(tool: Tool) -> dict[str, Any]:
-    """As chat templates expect it: templates may look for every one of these keys."""
-    function = {
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": dict(tool.parameters) or {"type": "object", "properties": {}},
-    }
-    return {"type": "function", "function": function}

@@ -34,6 +34,7 @@ class SchemaRules:
     formats: values of `format` that it enforces.
     anchors: whether it finds a `$ref` by `$anchor`.
     single_all_of: whether it honours an `allOf` of one schema only.
+    apart: whether it passes over keywords because of others in the same schema (see `_passed_over`).
     """
 
     name: str
@@ -41,6 +42,7 @@ class SchemaRules:
     formats: frozenset[str]
     anchors: bool
     single_all_of: bool
+    apart: bool
 
 
 _NEVER = frozenset(
@@ -72,10 +74,12 @@ _LLGUIDANCE = SchemaRules(
     formats=frozenset({"date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"}),
     anchors=True,
     single_all_of=False,
+    apart=False,
 )
 
-# From the sources of xgrammar's JSON schema converter (cpp/json_schema_converter.cc): keywords it warns of and passes
-# over, `allOf` of several schemas taken for anything, `oneOf` taken as `anyOf`; `$ref` is `#` or begins with `#/`.
+# Measured with xgrammar 0.1.25 (cpp/json_schema_converter.cc): it passes over these keywords, takes `allOf` of several
+# schemas for anything, and `oneOf` as `anyOf`; `$ref` is `#` or begins with `#/`. Its numeric bounds are rough: many a
+# bound lets some numbers beyond it through (`minimum: 3` without `maximum` allows 1 and 2).
 _XGRAMMAR = SchemaRules(
     name="xgrammar",
     refused=_NEVER | {"multipleOf"},
@@ -87,6 +91,7 @@ _XGRAMMAR = SchemaRules(
     ),
     anchors=False,
     single_all_of=True,
+    apart=True,
 )
 
 RULES: Mapping[str, SchemaRules] = {
@@ -138,12 +143,54 @@ def _check_keywords(node: Mapping[str, Any], place: str, rules: SchemaRules) -> 
         raise _unsupported(
             f"{place}.format", f"format '{tag}'", rules, ", or take one of " + ", ".join(sorted(rules.formats))
         )
+    if rules.apart:
+        for keyword, because in _passed_over(node):
+            raise _unsupported(f"{place}.{keyword}", f"keyword '{keyword}' {because}", rules)
     several = node.get("allOf")
     if rules.single_all_of and isinstance(several, list) and len(several) > 1:
         raise _unsupported(f"{place}.allOf", "keyword 'allOf' with more than one schema", rules)
     reference = node.get("$ref")
     if isinstance(reference, str) and _is_anchor(reference) and not rules.anchors:
         raise _unsupported(f"{place}.$ref", "'$ref' to an '$anchor'", rules)
+
+
+# The first of these that a schema has is all that xgrammar reads of it; `type` beside them mostly repeats it.
+_ALONE = ("$ref", "const", "enum", "anyOf", "oneOf", "allOf")
+_OF_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_OF_STRINGS = frozenset({"minLength", "maxLength", "pattern", "format"})
+_OF_ARRAYS = frozenset({"items", "prefixItems", "additionalItems", "unevaluatedItems", "minItems", "maxItems"})
+_OF_OBJECTS = frozenset(
+    {"properties", "required", "additionalProperties", "unevaluatedProperties"}
+    | {"patternProperties", "propertyNames", "minProperties", "maxProperties"}
+)
+# Where no `type` stands, these tell it.
+_TELLING = {
+    "items": _OF_ARRAYS,
+    "prefixItems": _OF_ARRAYS,
+    "unevaluatedItems": _OF_ARRAYS,
+    "properties": _OF_OBJECTS,
+    "additionalProperties": _OF_OBJECTS,
+    "unevaluatedProperties": _OF_OBJECTS,
+}
+
+
+def _passed_over(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keywords that xgrammar passes over because of what else is in the schema, or is not; with the cause."""
+    asserting = (_OF_NUMBERS | _OF_STRINGS | _OF_ARRAYS | _OF_OBJECTS) & node.keys()
+    leader = next((keyword for keyword in _ALONE if keyword in node), None)
+    if leader is not None:
+        beside = asserting | (node.keys() & set(_ALONE) - {leader})
+        yield from ((keyword, f"beside '{leader}'") for keyword in sorted(beside))
+        return
+    if "type" not in node:
+        told = frozenset().union(*(_TELLING[keyword] for keyword in _TELLING.keys() & node.keys()))
+        yield from ((keyword, "without 'type'") for keyword in sorted(asserting - told))
+    decides = next((keyword for keyword in ("format", "pattern") if keyword in node), None)
+    if decides is not None:
+        lost = _OF_STRINGS & node.keys() - {decides}
+        yield from ((keyword, f"beside '{decides}'") for keyword in sorted(lost))
+    if "required" in node and "properties" not in node:
+        yield "required", "without 'properties'"
 
 
 def _inner(node: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:

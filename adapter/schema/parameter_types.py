@@ -49,6 +49,9 @@ def _object(schema: Schema, definitions: Mapping[str, Schema] | None = None) -> 
     values = schema.get("additionalProperties")
     if isinstance(values, Mapping):
         return f"object of {describe(values, definitions or {})}"
+    types = schema.get("properties", {}).get("type", {}).get("enum", ())
+    if len(types) > 1 and len(schema["properties"]) == 1:
+        return "object, by `type`: " + ", ".join(f"`{name}`" for name in types)
     names = ", ".join(f"`{name}`" for name in schema.get("properties", {}))
     return f"object with {names}" if names else "object"
 

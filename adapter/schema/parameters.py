@@ -15,6 +15,12 @@ from typing import Any
 from openai.types import EmbeddingCreateParams
 from openai.types import completion_create_params as completion_params
 from openai.types.chat import completion_create_params as chat_params
+from openai.types.conversations.conversation_create_params import ConversationCreateParams
+from openai.types.conversations.conversation_update_params import ConversationUpdateParams
+from openai.types.conversations.item_create_params import ItemCreateParams
+from openai.types.responses import response_create_params as response_params
+from openai.types.responses.input_token_count_params import InputTokenCountParams
+from openai.types.responses.response_compact_params import ResponseCompactParams
 
 from adapter.generation.sampling import Sampling, request_fields
 from adapter.schema.body import RequestModel
@@ -22,15 +28,23 @@ from adapter.schema.chat import ChatCompletionRequest, parse_chat_request
 from adapter.schema.chat import sampling_of as chat_sampling
 from adapter.schema.completions import CompletionRequest, parse_completion_request
 from adapter.schema.completions import sampling_of as completion_sampling
+from adapter.schema.conversations import ConversationCreate, ConversationItemsCreate, ConversationUpdate
 from adapter.schema.embeddings import EmbeddingsRequest
 from adapter.schema.json_schema import RULES, SchemaRules
 from adapter.schema.parameter_types import describe
 from adapter.schema.rerank import RerankRequest, ScoreRequest
+from adapter.schema.responses import (
+    CompactRequest,
+    InputTokensRequest,
+    ResponseRequest,
+    parse_response_request,
+    response_sampling,
+)
 from adapter.schema.tokenize import DetokenizeRequest, TokenizeRequest
-from adapter.schema.unsupported import CHAT_COMPLETIONS, Unsupported
+from adapter.schema.unsupported import CHAT_COMPLETIONS, COMPACT, INPUT_TOKENS, RESPONSES, Unsupported
 
-TAKEN = frozenset({"user", "safety_identifier", "prompt_cache_key", "metadata"})
-"""Checked, and nothing reads them."""
+TAKEN = frozenset({"user", "safety_identifier", "prompt_cache_key"})
+"""Checked, and nothing reads them, unless an endpoint has a note that says more."""
 
 # Tensors that every generating model declares, whatever the request asks for.
 _ALWAYS = frozenset({"input_ids", "input_lengths", "request_output_len"})
@@ -65,6 +79,8 @@ _GENERATION_NOTES = {
 _DEMANDED = "honoured; a demanded call needs `guided_decoding_guide_type`"
 _CHAT_NOTES = {
     **_GENERATION_NOTES,
+    "metadata": "kept with what is stored",
+    "verbosity": "told to the model in words",
     "messages": "honoured; without `media` images and audio are refused",
     "tools": "honoured; `strict` needs `guided_decoding_guide_type`",
     "tool_choice": _DEMANDED,
@@ -78,6 +94,27 @@ _COMPLETION_NOTES = {
     "best_of": "honoured; more than `n` needs `return_log_probs`",
     "echo": "honoured; with `logprobs` it needs `return_prompt_log_probs`",
 }
+
+_ECHOED = "taken; the response shows it"
+_INPUT = "honoured; without `media` images and audio are refused"
+_PROMPTED_NOTES = {
+    "input": _INPUT,
+    "tools": "honoured; `strict` needs `guided_decoding_guide_type`",
+    "tool_choice": _DEMANDED,
+}
+_RESPONSE_NOTES = {
+    **_GENERATION_NOTES,
+    **_PROMPTED_NOTES,
+    "include": "honoured; of tools that are not served there is nothing to include",
+    "text": "honoured; a JSON format needs `guided_decoding_guide_type`; `verbosity` is told to the model in words",
+    "reasoning": "honoured; `effort` where the chat template knows it; summaries are not made",
+    "top_logprobs": "honoured where the engine declares `top_logprobs` and `return_log_probs`",
+    "service_tier": "taken; there is one tier, and the response says `default`",
+    "metadata": "honoured",
+    **dict.fromkeys(("user", "safety_identifier", "prompt_cache_key"), _ECHOED),
+}
+
+_KEPT = {"metadata": "honoured"}
 
 
 def _keys(*kinds: Any) -> frozenset[str]:
@@ -97,6 +134,7 @@ def endpoints() -> list[Endpoint]:
     """Every endpoint with a body."""
     chat = chat_sampling(parse_chat_request({"model": "m", "messages": [{"role": "user", "content": "x"}]}))
     completion = completion_sampling(parse_completion_request({"model": "m"}))
+    response = response_sampling(parse_response_request({"model": "m", "input": "x"}), logprobs=False)
     return [
         Endpoint(
             "/v1/chat/completions",
@@ -118,6 +156,37 @@ def endpoints() -> list[Endpoint]:
             _COMPLETION_NOTES,
             completion,
         ),
+        Endpoint(
+            "/v1/responses",
+            ResponseRequest,
+            _keys(response_params.ResponseCreateParamsNonStreaming, response_params.ResponseCreateParamsStreaming),
+            RESPONSES,
+            _tensors(response, "input"),
+            _RESPONSE_NOTES,
+            response,
+        ),
+        Endpoint(
+            "/v1/responses/input_tokens",
+            InputTokensRequest,
+            _keys(InputTokenCountParams),
+            INPUT_TOKENS,
+            notes={**_PROMPTED_NOTES, "truncation": "taken; the count is that of the whole input"},
+        ),
+        Endpoint(
+            "/v1/responses/compact",
+            CompactRequest,
+            _keys(ResponseCompactParams),
+            COMPACT,
+            notes={"input": _INPUT, "service_tier": "taken; there is one tier"},
+        ),
+        Endpoint("/v1/conversations", ConversationCreate, _keys(ConversationCreateParams), {}, notes=_KEPT),
+        Endpoint("/v1/conversations/{id}", ConversationUpdate, _keys(ConversationUpdateParams), {}, notes=_KEPT),
+        Endpoint(
+            "/v1/conversations/{id}/items",
+            ConversationItemsCreate,
+            _keys(ItemCreateParams) - {"include"},  # in the query
+            {},
+        ),
         Endpoint("/v1/embeddings", EmbeddingsRequest, _keys(EmbeddingCreateParams), {}),
         Endpoint("/v1/rerank", RerankRequest, None, {}),
         Endpoint("/v1/score", ScoreRequest, None, {}),
@@ -127,7 +196,7 @@ def endpoints() -> list[Endpoint]:
 
 
 def _fate(endpoint: Endpoint, name: str) -> str:
-    if name in TAKEN:
+    if name in TAKEN and name not in endpoint.notes:
         return "taken, changes nothing"
     fate = endpoint.notes.get(name, "honoured")
     if name not in endpoint.notes and name in endpoint.tensors:
@@ -192,6 +261,13 @@ def _keywords() -> list[str]:
         lines.append(row(f"`{keyword}`", [keyword in rules.refused for rules, _ in compilers]))
     lines.append(row("`allOf` of several schemas", [rules.single_all_of for rules, _ in compilers]))
     lines.append(row("`$ref` to an `$anchor`", [not rules.anchors for rules, _ in compilers]))
+    for name in (
+        "keywords beside `$ref`, `const`, `enum`, `anyOf`, `oneOf` or `allOf`, but `type`",
+        "keywords of one type without `type`",
+        "`minLength`, `maxLength`, `pattern` beside `format`; lengths beside `pattern`",
+        "`required` without `properties`",
+    ):
+        lines.append(row(name, [rules.apart for rules, _ in compilers]))
     for tag in sorted(set().union(*(rules.formats for rules, _ in compilers))):
         lines.append(row(f"`format`: `{tag}`", [tag not in rules.formats for rules, _ in compilers]))
     lines.append(row("`format`: any other", [True for _ in compilers]))

@@ -31,6 +31,7 @@ class RerankRequest(RequestModel):
     return_documents: bool | None = None
     max_tokens_per_doc: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     truncate_prompt_tokens: _TruncatePromptTokens = None
+    use_activation: bool | None = None
     user: str | None = None
 
     def texts(self) -> list[str]:
@@ -47,6 +48,7 @@ class ScoreRequest(RequestModel):
     queries: str | _Texts | None = None
     documents: str | _Texts | None = None
     truncate_prompt_tokens: _TruncatePromptTokens = None
+    use_activation: bool | None = None
     user: str | None = None
 
     @property

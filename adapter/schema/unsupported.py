@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import PlainValidator
+from pydantic_core import PydanticCustomError
+
 from adapter.errors import APIError, invalid_request
+
+UNSUPPORTED_FIELD = "unsupported_field"  # pydantic's kind of error for it; its context has the `advice`
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,9 @@ class Unsupported:
     advice: str
     neutral: tuple[Any, ...] = ()
 
+    def asks_for_nothing(self, value: Any) -> bool:
+        return value is None or any(type(value) is type(neutral) and value == neutral for neutral in self.neutral)
+
 
 _CACHE = "Leave it out: the engine decides about prompt caching."
 
@@ -30,10 +38,38 @@ CHAT_COMPLETIONS: Mapping[str, Unsupported] = {
     "prediction": Unsupported("Leave it out: the answer is the same without it."),
     "prompt_cache_options": Unsupported(_CACHE),
     "prompt_cache_retention": Unsupported(_CACHE),
-    "store": Unsupported("Completions are not stored: leave it out, or send false.", (False,)),
-    "verbosity": Unsupported("Leave it out, or say in a message how long the answer should be.", ("medium",)),
     "web_search_options": Unsupported("This server does not search the web."),
 }
+
+RESPONSES: Mapping[str, Unsupported] = {
+    "access_programs": Unsupported("There are no access programs here: leave it out."),
+    "background_options": Unsupported("Leave it out: background responses begin at once."),
+    "context_management": Unsupported("Send 'truncation': 'auto', or compact the input with /v1/responses/compact."),
+    "image": Unsupported("Leave it out: images reach the model as they are, within the server's limits."),
+    "moderation": Unsupported("There is no moderation model behind this server."),
+    "prompt_cache_options": Unsupported(_CACHE),
+    "prompt_cache_retention": Unsupported(_CACHE),
+}
+
+INPUT_TOKENS: Mapping[str, Unsupported] = {
+    "personality": Unsupported("Leave it out, or say it in 'instructions'."),
+}
+
+COMPACT: Mapping[str, Unsupported] = {
+    name: RESPONSES[name] for name in ("image", "prompt_cache_options", "prompt_cache_retention")
+}
+
+
+def refused(advice: str, *neutral: Any) -> PlainValidator:
+    """What a refused field within an object is annotated with; null and `neutral` ask for nothing."""
+    field = Unsupported(advice, neutral)
+
+    def check(value: Any) -> Any:
+        if not field.asks_for_nothing(value):
+            raise PydanticCustomError(UNSUPPORTED_FIELD, "unsupported", {"advice": advice})
+        return value
+
+    return PlainValidator(check, json_schema_input_type=None)
 
 
 def unsupported_parameter(param: str, advice: str) -> APIError:
@@ -53,7 +89,6 @@ def refuse_unsupported(body: dict[str, Any], fields: Mapping[str, Unsupported]) 
         return body
     for name in present:
         value, field = body[name], fields[name]
-        asks_nothing = any(type(value) is type(neutral) and value == neutral for neutral in field.neutral)
-        if value is not None and not asks_nothing:
+        if not field.asks_for_nothing(value):
             raise unsupported_parameter(name, field.advice)
     return {name: value for name, value in body.items() if name not in fields}

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from adapter.errors import APIError, invalid_request
+from adapter.schema.unsupported import UNSUPPORTED_FIELD, unsupported_parameter
 
 # pydantic's kinds of error that say "of another type", and what was expected.
 TYPE_KINDS = {
@@ -33,7 +34,7 @@ def render(path: Sequence[str | int]) -> str:
     """A place in the body as OpenAI writes it: `messages[1].content[0].type`."""
     text = ""
     for step in path:
-        text += f"[{step}]" if isinstance(step, int) else (f".{_shortened(step)}" if text else _shortened(step))
+        text += f"[{step}]" if isinstance(step, int) else (f".{shortened(step)}" if text else shortened(step))
     return text
 
 
@@ -46,21 +47,23 @@ def violation(param: str, error: ErrorDetails, same: Sequence[ErrorDetails]) -> 
     """
     kind, context, value = error["type"], error.get("ctx") or {}, error["input"]
     if kind == "missing":
-        return _missing(param)
+        return missing(param)
     if kind == UNKNOWN_FIELD:
         return _unknown(render([param, context["key"]] if param else [context["key"]]))
     if kind == "extra_forbidden":
         return _unknown(param)
+    if kind == UNSUPPORTED_FIELD:
+        return unsupported_parameter(param, context["advice"])
     if kind in TYPE_KINDS:
         expected = list(dict.fromkeys(TYPE_KINDS[other["type"]] for other in same if other["type"] in TYPE_KINDS))
         return wrong_type(param, _alternatives(expected), value)
     if kind in ("literal_error", "enum"):
-        return _not_supported(param, value, _QUOTED.findall(context["expected"]))
+        return not_supported(param, value, _QUOTED.findall(context["expected"]))
     if kind == "union_tag_not_found":
-        return _missing(f"{param}.{_tag(context)}")
+        return missing(f"{param}.{_tag(context)}")
     if kind == "union_tag_invalid":
         tag = _tag(context)
-        return _not_supported(f"{param}.{tag}", value[tag], _QUOTED.findall(context["expected_tags"]))
+        return not_supported(f"{param}.{tag}", value[tag], _QUOTED.findall(context["expected_tags"]))
     if kind in ("greater_than_equal", "less_than_equal"):
         below = kind == "greater_than_equal"
         return out_of_range(param, value, context["ge" if below else "le"], below=below)
@@ -109,7 +112,7 @@ def empty_array(param: str) -> APIError:
     return _wrong_length(param, "array", 0, 1)
 
 
-def _missing(param: str) -> APIError:
+def missing(param: str) -> APIError:
     return invalid_request(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 
 
@@ -117,11 +120,11 @@ def _unknown(param: str) -> APIError:
     return invalid_request(f"Unknown parameter: '{param}'.", param, "unknown_parameter")
 
 
-def _not_supported(param: str, value: Any, supported: list[str]) -> APIError:
+def not_supported(param: str, value: Any, supported: list[str]) -> APIError:
     quoted = [f"'{name}'" for name in supported]
     if not isinstance(value, str):
         return wrong_type(param, _alternatives(quoted), value)
-    message = f"Invalid value: '{_shortened(value)}'. Supported values are: {_listed(quoted, 'and')}."
+    message = f"Invalid value: '{shortened(value)}'. Supported values are: {_listed(quoted, 'and')}."
     return invalid_request(message, param, "invalid_value")
 
 
@@ -173,5 +176,6 @@ def _type_of(value: Any) -> str:
     return names[type(value)]
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """What the client sent, at a length that may come back in a message."""
     return text if len(text) <= _LONGEST_ECHO else text[:_LONGEST_ECHO] + "..."

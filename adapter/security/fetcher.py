@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -25,15 +24,14 @@ from dataclasses import dataclass, field
 import httpx
 
 from adapter.errors import overloaded
-from adapter.security.addresses import AllowedHosts, IPAddress, is_public
-from adapter.security.resolver import Resolve, SystemResolver
+from adapter.security.addresses import AllowedHosts
+from adapter.security.destinations import CONNECT_TIMEOUT, Destinations, RefusedDestination
+from adapter.security.resolver import Resolve
 
 _MOST_REDIRECTS = 5
-_MOST_ADDRESSES = 3  # of one host that are tried in turn
-_CONNECT_TIMEOUT = 5.0  # seconds for one address; also for the look-up of a name
 _LONGEST_URL = 8192  # characters
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PORTS = {"http": 80, "https": 443}
+_SCHEMES = frozenset({"http", "https"})
 
 
 class FetchError(Exception):
@@ -84,8 +82,7 @@ class Fetcher:
 
     def __init__(self, policy: FetchPolicy, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None) -> None:
         self._policy = policy
-        self._own_resolver = SystemResolver() if resolve is None else None
-        self._resolve: Resolve = resolve or self._own_resolver  # type: ignore[assignment]  # one of them is there
+        self._destinations = Destinations(policy.allowed, policy.ports, resolve)
         self._tls = tls or httpx.create_ssl_context()
         self._slots = asyncio.Semaphore(policy.concurrent)
 
@@ -115,8 +112,7 @@ class Fetcher:
             self._slots.release()
 
     async def aclose(self) -> None:
-        if self._own_resolver is not None:
-            self._own_resolver.close()
+        self._destinations.close()
 
     async def _follow(self, url: httpx.URL, limit: int, accept: str) -> Fetched:
         redirected = False
@@ -138,18 +134,18 @@ class Fetcher:
     @contextlib.asynccontextmanager
     async def _get(self, url: httpx.URL, accept: str) -> AsyncIterator[httpx.Response]:
         """The answer to a GET of `url`, from an address that was looked at; its body is still to be read."""
-        port = _PORTS[url.scheme] if url.port is None else url.port
-        if port not in self._policy.ports:
-            ports = ", ".join(str(port) for port in sorted(self._policy.ports))
-            raise RefusedURL(f"names a port that this server does not fetch from (it does from {ports})")
         host = url.raw_host.decode("ascii").rstrip(".")  # a certificate is for the name without the root's dot
+        try:
+            addresses = await self._destinations.addresses(url.scheme, host, url.port)
+        except RefusedDestination as error:
+            raise RefusedURL(str(error)) from None
         failure: httpx.HTTPError | None = None
-        for address in (await self._addresses(host))[:_MOST_ADDRESSES]:
+        for address in addresses:
             async with contextlib.AsyncExitStack() as stack:
                 # A pool of its own: a connection that was verified for one name must not serve another on that address.
                 transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
                 client = httpx.AsyncClient(
-                    transport=transport, trust_env=False, timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT)
+                    transport=transport, trust_env=False, timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT)
                 )
                 await stack.enter_async_context(client)
                 headers = {
@@ -172,20 +168,6 @@ class Fetcher:
             raise FetchFailed("could not be downloaded: its host has no valid certificate for TLS") from failure
         raise FetchFailed("could not be downloaded: its host cannot be connected to") from failure
 
-    async def _addresses(self, host: str) -> list[IPAddress]:
-        """At least one address, and all may be fetched from. Raises RefusedURL."""
-        try:
-            addresses = [ipaddress.ip_address(host)]
-        except ValueError:
-            try:
-                addresses = await asyncio.wait_for(self._resolve(host), _CONNECT_TIMEOUT)
-            except (OSError, asyncio.TimeoutError):
-                addresses = []
-        allowed = self._policy.allowed
-        if not addresses or not all(is_public(address) or allowed.allow(host, address) for address in addresses):
-            raise RefusedURL("names a host that has no address on the public internet")
-        return addresses
-
 
 def _parse(text: str) -> httpx.URL:
     """Raises RefusedURL for what no fetch can begin with."""
@@ -195,7 +177,7 @@ def _parse(text: str) -> httpx.URL:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
         raise RefusedURL("is no valid URL") from error
-    if url.scheme not in _PORTS:
+    if url.scheme not in _SCHEMES:
         raise RefusedURL(
             "is not of a kind that this server fetches: https://, http://, or data: with the content itself"
         )

@@ -55,9 +55,13 @@ def configure(level: str, form: str) -> None:
         level: debug, info, warning or error.
         form: json or text.
     """
+    # Nothing shows them, and asking for them costs a few percent of a short request.
+    logging.logProcesses = logging.logThreads = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JSONFormatter() if form == "json" else _TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("tritongate").setLevel(level.upper())
+    # It quotes what servers answer, and where they redirect to; what matters of it is told by exceptions.
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""One gRPC call on an HTTP/2 stream: a request goes out, messages come in, a status ends it.
+"""One gRPC call on an HTTP/2 stream: a request goes out, one message or many come in, a status ends it.
 
 Format: "gRPC over HTTP/2" of the gRPC project: each message has a prefix of one byte (compressed or not) and its length
 in four; the status comes in trailers.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Bytes that may arrive on a call before they are read: a token is some 100 to 200, so this is a thousand of them.
 RECEIVE_WINDOW = 256 << 10
-LARGEST_MESSAGE = 64 << 20
+LARGEST_MESSAGE = 64 << 20  # bytes, unless who opens the call expects more
 _PREFIX = 5
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -43,6 +43,7 @@ class Call:
         "_connection",
         "_credit",
         "_failure",
+        "_largest",
         "_messages",
         "_needed",
         "_partial",
@@ -55,11 +56,14 @@ class Call:
         "send_window",
     )
 
-    def __init__(self, connection: Connection, stream_id: int, send_window: int, timeout: float) -> None:
+    def __init__(
+        self, connection: Connection, stream_id: int, send_window: int, timeout: float, largest_message: int
+    ) -> None:
         self.id = stream_id
         self.send_window = send_window
         self.ended = False
         self._connection = connection
+        self._largest = largest_message
         self._messages: deque[bytes] = deque()
         self._partial = bytearray()  # of a message that has not arrived in full
         self._needed = 0  # how long `_partial` gets
@@ -109,6 +113,20 @@ class Call:
             self._credit = 0
         if self._partial and not self.ended:
             self._allow_ahead()
+        return message
+
+    async def read_only(self) -> bytes:
+        """The one message of a call that has one answer, once its status is known to be OK.
+
+        Raises:
+            CallFailed: as `read`; INTERNAL, there is no message, or more than one.
+        """
+        message = await self.read()
+        if message is None:
+            raise CallFailed(grpc.StatusCode.INTERNAL, "no answer")
+        if await self.read() is not None:
+            self.cancel()
+            raise CallFailed(grpc.StatusCode.INTERNAL, "more than one answer")
         return message
 
     @property
@@ -190,7 +208,7 @@ class Call:
             return
         length = int.from_bytes(data[1:_PREFIX], "big")
         self._needed = _PREFIX + length
-        if length > LARGEST_MESSAGE:
+        if length > self._largest:
             self._break_off(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of {length} bytes")
             return
         self._allow_ahead()

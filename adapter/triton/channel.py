@@ -1,38 +1,29 @@
 """The way to Triton, and its errors in OpenAI's form.
 
-Messages are those of the KServe v2 protocol as `tritonclient` ships them. Questions with one answer go through gRPC's
-own client; generations, whose tokens arrive one message each, through `Endpoint`.
+Messages are those of the KServe v2 protocol as `tritonclient` ships them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
-import grpc.aio
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2 as pb
 
 from adapter.errors import APIError, internal, invalid_request, not_found, overloaded, timed_out, unavailable
+from adapter.triton.call import Call, CallFailed
 from adapter.triton.endpoint import Endpoint
-from adapter.triton.tls import channel_credentials, client_context
+from adapter.triton.tls import client_context
 
 _SERVICE = "/inference.GRPCInferenceService/"
-_LARGEST_MESSAGE = 512 << 20  # bytes; tokenizers and large batches of vectors are what comes near it
-_OPTIONS = [
-    ("grpc.max_send_message_length", _LARGEST_MESSAGE),
-    ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
-    # A Triton that comes back is found again within two seconds.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-]
+_LARGEST_MESSAGE = 512 << 20  # bytes of an answer; tokenizers and large batches of vectors are what comes near it
 _LONGEST_DETAIL = 500  # characters of Triton's own words that reach a client
 
 
 class TritonChannel:
-    """Calls to one Triton. `streams` opens the bidirectional `ModelStreamInfer`.
+    """Calls to one Triton. A connection is made when it is needed; one that was lost is made anew by the next call.
 
     Args:
         url: `grpc://host:port`, or `grpcs://host:port` for TLS.
@@ -50,28 +41,26 @@ class TritonChannel:
             raise ValueError(f"{url!r} is not of the form grpc://host:port or grpcs://host:port")
         self.url = url
         secure = scheme == "grpcs"
-        if secure:
-            self._channel = grpc.aio.secure_channel(target, channel_credentials(authorities), options=_OPTIONS)
-        else:
-            self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
-        self._unary: dict[str, Callable[..., Any]] = {}
-        self.streams = Endpoint(
-            host.strip("[]"),
-            int(port),
-            tls=client_context(authorities) if secure else None,
-            path=_SERVICE + "ModelStreamInfer",
-        )
+        self._endpoint = Endpoint(host.strip("[]"), int(port), tls=client_context(authorities) if secure else None)
 
     async def close(self) -> None:
-        await self.streams.close()
-        await self._channel.close()
+        await self._endpoint.close()
+
+    async def open_stream(self, timeout: float) -> Call:
+        """Begins a `ModelStreamInfer`, for models that answer one request with many responses.
+
+        Raises:
+            CallFailed: Triton cannot be reached.
+        """
+        return await self._endpoint.open(_SERVICE + "ModelStreamInfer", timeout)
 
     async def repository_index(self, timeout: float) -> pb.RepositoryIndexResponse:
-        """Every model that is ready."""
+        """Every model that is ready. Raises CallFailed."""
         request = pb.RepositoryIndexRequest(ready=True)
         return await self._call("RepositoryIndex", request, pb.RepositoryIndexResponse, timeout)
 
     async def model_config(self, name: str, timeout: float) -> pb.ModelConfigResponse:
+        """Raises CallFailed."""
         request = pb.ModelConfigRequest(name=name)
         return await self._call("ModelConfig", request, pb.ModelConfigResponse, timeout)
 
@@ -83,20 +72,21 @@ class TritonChannel:
         """
         try:
             return await self._call("ModelInfer", request, pb.ModelInferResponse, timeout)
-        except grpc.aio.AioRpcError as error:
-            raise from_triton(error.code(), error.details() or "") from error
+        except CallFailed as failure:
+            raise from_triton(failure.code, failure.details) from failure
 
-    async def _call(self, method: str, request: Any, response_type: Any, timeout: float) -> Any:
-        """Raises grpc.aio.AioRpcError."""
-        call = self._unary.get(method)
-        if call is None:
-            call = self._channel.unary_unary(
-                _SERVICE + method,
-                request_serializer=type(request).SerializeToString,
-                response_deserializer=response_type.FromString,
-            )
-            self._unary[method] = call
-        return await call(request, timeout=timeout)
+    async def _call(self, method: str, request: Any, answer: Any, timeout: float) -> Any:
+        """Raises CallFailed. A caller that is cancelled cancels the call."""
+        call = await self._endpoint.open(_SERVICE + method, timeout, _LARGEST_MESSAGE)
+        try:
+            await call.send(request.SerializeToString())
+            message = await call.read_only()
+        finally:
+            call.cancel()
+        try:
+            return answer.FromString(message)
+        except DecodeError as error:
+            raise CallFailed(grpc.StatusCode.INTERNAL, "its answer cannot be read") from error
 
 
 def from_triton(code: grpc.StatusCode, details: str) -> APIError:

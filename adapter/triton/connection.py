@@ -1,8 +1,8 @@
-"""An HTTP/2 connection that carries gRPC calls whose answers are streams of small messages.
+"""An HTTP/2 connection that carries gRPC calls.
 
 gRPC's own asyncio client hands every message from a polling thread to the event loop, one at a time, for several times
 the cost of everything else that happens to a token here (docs/performance.md). This one reads what the socket has, for
-all calls at once, on the event loop itself.
+all calls at once, on the event loop itself. Calls with one answer are cheaper that way, too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import grpc
 import hpack
 
 from adapter.triton import frames
-from adapter.triton.call import RECEIVE_WINDOW, Call, CallFailed
+from adapter.triton.call import LARGEST_MESSAGE, RECEIVE_WINDOW, Call, CallFailed
 
 _CONNECTION_WINDOW = frames.LARGEST_WINDOW  # calls are bounded one by one
 _ACKNOWLEDGE_AFTER = 16 << 20  # bytes
@@ -60,14 +60,15 @@ class Connection(asyncio.Protocol):
             and self._next_id < frames.LARGEST_STREAM_ID
         )
 
-    def open(self, header_block: bytes, timeout: float) -> Call:
+    def open(self, header_block: bytes, timeout: float, largest_message: int = LARGEST_MESSAGE) -> Call:
         """Begins a call.
 
         Args:
             header_block: encoded request headers.
             timeout: seconds for the whole call.
+            largest_message: bytes of an answer that are taken.
         """
-        call = Call(self, self._next_id, self._peer_window, timeout)
+        call = Call(self, self._next_id, self._peer_window, timeout, largest_message)
         self._next_id += 2
         if self.closed.done():  # lost between its being made and its being used
             call.end(CallFailed(grpc.StatusCode.UNAVAILABLE, "socket: the connection was closed"))

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
 
 import grpc
 
 from adapter.triton import frames
-from adapter.triton.call import Call, CallFailed
+from adapter.triton.call import LARGEST_MESSAGE, Call, CallFailed
 from adapter.triton.connection import Connection
 
 _CONNECT_TIMEOUT = 5.0
 
 
 class Endpoint:
-    """Opens streaming calls to one method of one server.
+    """Opens calls to one server.
 
     Args:
         host, port: of the server.
         tls: the context of TLS connections; None for plain ones.
-        path: the gRPC method, `/package.Service/Method`.
     """
 
-    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None, path: str) -> None:
+    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None) -> None:
         self._host = host
         self._port = port
         self._tls = tls
@@ -33,30 +33,33 @@ class Endpoint:
             [
                 (b":method", b"POST"),
                 (b":scheme", b"https" if tls else b"http"),
-                (b":path", path.encode()),
                 (b":authority", authority.encode()),
-                (b"te", b"trailers"),
-                (b"content-type", b"application/grpc"),
-                (b"user-agent", b"tritongate"),
             ]
         )
         self._connections: list[Connection] = []
         self._attempt: asyncio.Task[Connection] | None = None
+        self._closed = False
 
-    async def open(self, timeout: float) -> Call:
+    async def open(self, path: str, timeout: float, largest_message: int = LARGEST_MESSAGE) -> Call:
         """Begins a call, whose request `Call.send` then sends.
 
         Args:
+            path: the gRPC method, `/package.Service/Method`.
             timeout: seconds for the whole call; the server is told too.
+            largest_message: bytes of an answer that are taken.
 
         Raises:
-            CallFailed: UNAVAILABLE, the server cannot be reached.
+            CallFailed: UNAVAILABLE, the server cannot be reached; CANCELLED, this endpoint was closed.
         """
+        if self._closed:
+            raise CallFailed(grpc.StatusCode.CANCELLED, "closed here")
         connection = self._usable() or await self._connect()
-        headers = self._headers + frames.header_block([(b"grpc-timeout", b"%dm" % max(1, round(timeout * 1000)))])
-        return connection.open(headers, timeout)
+        own = _headers_of_call(path, max(1, round(timeout * 1000)))
+        return connection.open(self._headers + own, timeout, largest_message)
 
     async def close(self) -> None:
+        """Ends every call. None can be opened after it."""
+        self._closed = True
         if self._attempt is not None:
             self._attempt.cancel()
         for connection in self._connections:
@@ -85,3 +88,17 @@ class Endpoint:
         _, made = await asyncio.wait_for(attempt, _CONNECT_TIMEOUT)
         self._connections.append(made)
         return made
+
+
+@functools.lru_cache(maxsize=64)
+def _headers_of_call(path: str, milliseconds: int) -> bytes:
+    """What follows an endpoint's own headers; methods and timeouts are few."""
+    return frames.header_block(
+        [
+            (b":path", path.encode()),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+            (b"user-agent", b"tritongate"),
+            (b"grpc-timeout", b"%dm" % milliseconds),
+        ]
+    )

@@ -28,6 +28,7 @@ class Kind(str, Enum):
 
     CHAT = "chat"
     EMBEDDING = "embedding"
+    RERANKER = "reranker"
 
 
 class ModelConfigError(Exception):
@@ -40,7 +41,7 @@ class ModelDescription:
 
     `inputs` and `outputs` are the names of the tensors it declares: they are its capabilities. `batched`: tensors carry
     a leading batch dimension. `draws_seed`: the engine draws a seed for a request without one. `fingerprint` is
-    OpenAI's `system_fingerprint`.
+    OpenAI's `system_fingerprint`. `score_activation`: what belongs over a reranker's logit, `sigmoid` or `none`.
     """
 
     id: str
@@ -59,6 +60,7 @@ class ModelDescription:
     max_batch_size: int
     dimensions: int
     matryoshka: bool
+    score_activation: str
     tokenizer_dir: str
     tokenizer_sha256: str
     tokenizer_model: str
@@ -106,8 +108,9 @@ def describe(config: model_config_pb2.ModelConfig) -> ModelDescription | None:
         outputs=frozenset(tensor.name for tensor in config.output),
         batched=config.max_batch_size > 0,
         max_batch_size=max(1, config.max_batch_size),
-        dimensions=0 if chat else reader.integer("dimensions", minimum=1),
+        dimensions=reader.integer("dimensions", minimum=1) if kind is Kind.EMBEDDING else 0,
         matryoshka=parameters.get("matryoshka", "").lower() == "true",
+        score_activation=reader.score_activation(),
         tokenizer_dir=parameters.get("tokenizer_dir", ""),
         tokenizer_sha256=parameters.get("tokenizer_sha256", ""),
         tokenizer_model=parameters.get("tokenizer_model", ""),
@@ -153,6 +156,12 @@ class _Reader:
         if not all(_NUMBER.match(part) and int(part) <= _LARGEST for part in parts):
             raise self._error(key, value, "token ids, comma-separated")
         return tuple(int(part) for part in parts)
+
+    def score_activation(self) -> str:
+        value = self._parameters.get("score_activation") or "sigmoid"
+        if value not in ("sigmoid", "none"):
+            raise self._error("score_activation", value, "sigmoid or none")
+        return value
 
     def fim(self) -> tuple[str, str, str] | None:
         prefix, suffix, middle = (self._parameters.get(f"fim_{part}", "") for part in ("prefix", "suffix", "middle"))

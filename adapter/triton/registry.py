@@ -7,9 +7,10 @@ import contextlib
 import logging
 import time
 
-import grpc.aio
+import grpc
 
 from adapter.errors import APIError, not_found, unavailable
+from adapter.triton.call import CallFailed
 from adapter.triton.channel import TritonChannel
 from adapter.triton.model import Kind, ModelConfigError, ModelDescription, ServedModel, describe
 from adapter.triton.tokenizers import TokenizerSource, TokenizerUnavailable
@@ -66,9 +67,11 @@ class ModelRegistry:
             raise unavailable("Triton cannot be reached at the moment.")
         return [self._models[model_id] for model_id in sorted(self._models)]
 
-    async def get(self, model_id: str, kind: Kind | None = None) -> ServedModel:
+    async def get(self, model_id: str, *kinds: Kind) -> ServedModel:
         """The model that a request names.
 
+        Args:
+            kinds: those that the endpoint is for; none: all.
         Raises:
             APIError: 404 no such model; 400 a model of another kind; 503 it is known but not usable, or Triton is away.
         """
@@ -78,10 +81,11 @@ class ModelRegistry:
             model = self._models.get(model_id)
         if model is None:
             raise self._unknown(model_id)
-        if kind is not None and model.kind is not kind:
+        if kinds and model.kind not in kinds:
+            wanted = " or ".join(f"`{kind.value}`" for kind in kinds)
             raise APIError(
                 400,
-                f"The model `{model_id}` is of kind `{model.kind.value}`; this endpoint needs `{kind.value}`.",
+                f"The model `{model_id}` is of kind `{model.kind.value}`; this endpoint needs {wanted}.",
                 param="model",
                 code="model_not_supported",
             )
@@ -120,8 +124,8 @@ class ModelRegistry:
             await self._look()
             self._set_reachable(True)
             self.seen.set()
-        except grpc.aio.AioRpcError as error:
-            self._set_reachable(False, error.details() or "")
+        except CallFailed as failure:
+            self._set_reachable(False, failure.details)
         finally:
             self._checked = time.monotonic()
 
@@ -143,8 +147,8 @@ class ModelRegistry:
         for name in names:
             try:
                 config = (await self._channel.model_config(name, _CALL_TIMEOUT)).config
-            except grpc.aio.AioRpcError as error:
-                if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+            except CallFailed as failure:
+                if failure.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
                     self._forget(name)  # unloaded between the two questions
                     continue
                 raise

@@ -120,7 +120,7 @@ class EngineStream:
             await asyncio.wait_for(drain(), _END_TIMEOUT)
 
     async def _open(self) -> Call:
-        self._call = call = await self._channel.streams.open(self._timeout)
+        self._call = call = await self._channel.open_stream(self._timeout)
         if self._cancelled:  # while the connection was being made
             call.cancel()
         await call.send(self._request.SerializeToString())

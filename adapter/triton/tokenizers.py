@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 import grpc
-import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
 from adapter.errors import APIError
+from adapter.triton.call import CallFailed
 from adapter.triton.channel import TritonChannel
 from adapter.triton.model import ModelDescription
 from tokentext import TOKENIZER_FILES, TextTokenizer, TokenizerFolderError, tokenizer_digest
@@ -105,10 +105,10 @@ class TokenizerSource:
         """One file's content, or None if the model has no such file."""
         try:
             config = (await self._channel.model_config(model, _FETCH_TIMEOUT)).config
-        except grpc.aio.AioRpcError as error:
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        except CallFailed as failure:
+            if failure.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise  # nothing is wrong with the model: Triton is away
-            raise TokenizerUnavailable(f"{model}, which should hand out {name}, is not loaded") from error
+            raise TokenizerUnavailable(f"{model}, which should hand out {name}, is not loaded") from failure
         request = pb.ModelInferRequest(model_name=model)
         encoded = name.encode()
         shape = [1, 1] if config.max_batch_size > 0 else [1]

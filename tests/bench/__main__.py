@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
             figures = measure_tokens(options, notify)
         if options.only != "tokens":
             with tempfile.TemporaryDirectory(prefix="tritongate-bench-") as folder:
-                rates = measure_embeddings(Path(folder), options.rounds, notify)
-            print(embeddings_table(rates))
+                cells = measure_embeddings(Path(folder), options.rounds, notify)
+            print(embeddings_table(cells))
             figures["embeddings"] = [
-                {"subject": name, "batch": batch, "concurrency": streams, "texts_per_second": values}
-                for (name, batch, streams), values in rates.items()
+                {"subject": name, "batch": batch, "concurrency": streams, **asdict(cell)}
+                for (name, batch, streams), cell in cells.items()
             ]
     except (WorkerFailed, AdapterFailed, LauncherError) as error:
         print(f"error: {error}", file=sys.stderr)

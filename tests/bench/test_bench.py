@@ -15,6 +15,7 @@ import pytest
 from tests.bench import __main__ as bench
 from tests.bench.cpu import cpu_seconds
 from tests.bench.embedding_load import check_vectors
+from tests.bench.embeddings import Cell as EmbeddingsCell
 from tests.bench.embeddings import embeddings_table, measure_embeddings
 from tests.bench.engine_model import WORDS
 from tests.bench.http_load import Load, checked_chat, dechunked
@@ -47,9 +48,11 @@ def test_the_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_the_embeddings_part(tmp_path: Path) -> None:
     """The real ensemble and the adapter in front of it; far too short to mean anything."""
-    rates = measure_embeddings(tmp_path, 1, lambda line: None, shapes=[(1, 2), (70, 1)], texts=4)
-    assert set(rates) == {(name, *shape) for name in ("direct", "adapter") for shape in ((1, 2), (70, 1))}
-    assert all(len(values) == 1 and values[0] > 0 for values in rates.values())
+    cells = measure_embeddings(tmp_path, 1, lambda line: None, shapes=[(1, 2), (70, 1)], texts=4)
+    assert set(cells) == {(name, *shape) for name in ("direct", "adapter") for shape in ((1, 2), (70, 1))}
+    for cell in cells.values():
+        assert len(cell.texts_per_second) == len(cell.cpu_microseconds) == 1
+        assert cell.texts_per_second[0] > 0 and cell.cpu_microseconds[0] > 0
 
 
 def test_vectors_are_counted_and_measured() -> None:
@@ -60,8 +63,11 @@ def test_vectors_are_counted_and_measured() -> None:
 
 
 def test_ratios_of_embeddings_are_of_the_same_round() -> None:
-    rates = {("direct", 1, 32): [100.0, 10.0, 50.0], ("adapter", 1, 32): [90.0, 10.0, 25.0]}
-    assert embeddings_table(rates).splitlines()[2] == "| 1 | 32 | 50 | 25 | 0.90 |"
+    cells = {
+        ("direct", 1, 32): EmbeddingsCell([100.0, 10.0, 50.0], [180.0, 200.0, 190.0]),
+        ("adapter", 1, 32): EmbeddingsCell([90.0, 10.0, 25.0], [400.0, 300.0, 350.0]),
+    }
+    assert embeddings_table(cells).splitlines()[2] == "| 1 | 32 | 50 | 25 | 0.90 | 190 | 350 |"
 
 
 def test_a_failure_ends_the_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,9 +99,8 @@ def test_an_answer_can_be_sent_back_as_it_came(openai_client: openai.OpenAI) -> 
     [
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
         {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
-        {"type": "file", "file": {"file_id": "file-1"}},
     ],
-    ids=["image", "audio", "file"],
+    ids=["image", "audio"],
 )
 def test_a_part_that_is_not_text_is_refused(openai_client: openai.OpenAI, part: dict[str, Any]) -> None:
     messages = [

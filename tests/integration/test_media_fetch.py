@@ -15,11 +15,13 @@ import pytest
 from PIL import Image
 
 from adapter.errors import APIError
+from adapter.media.file_source import FileSource
 from adapter.media.loader import MediaLoader, fetch_policy
 from adapter.security.addresses import AllowedHosts, IPAddress
 from adapter.security.fetcher import ContentTooLarge, Fetcher, FetchFailed, FetchPolicy, RefusedURL
 from adapter.security.resolver import SystemResolver
 from adapter.settings import Settings
+from tests.support.pdf import pdf
 
 TLS = Path(__file__).parents[1] / "data" / "tls"
 LOOPBACK = AllowedHosts.parse("127.0.0.0/8")
@@ -413,6 +415,50 @@ async def test_a_remote_image_that_is_none(answer: bytes, code: str, words: str)
     error = caught.value
     assert (error.status, error.type, error.param, error.code) == (400, "invalid_request_error", PLACE, code)
     assert words in error.message and PLACE in error.message
+
+
+def remote_file(server: Server, path: str) -> FileSource:
+    return FileSource("file_url", f"http://good.example:{server.port}/{path}", None, FILE_PLACE)
+
+
+FILE_PLACE = "input[0].content[0].file_url"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "shown"),
+    [
+        (
+            "a/annual%20report.pdf?v=2",
+            pdf("Page one", "Page two"),
+            '<file name="annual report.pdf">\nPage one\n\nPage two',
+        ),
+        ("", "h\xe9".encode(), '<file name="file">\nh\xe9'),
+    ],
+)
+async def test_a_remote_file_is_what_its_content_is(path: str, content: bytes, shown: str) -> None:
+    async with serving(answering(ok(content, "content-type: image/png"))) as server, loading(server) as loader:
+        (text,) = await loader.files([remote_file(server, path)], loader.budget())
+    assert text == shown + "\n</file>"
+    assert b"accept: application/pdf, text/*" in server.heads[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        (ok(b""), "empty_file", "empty"),
+        (ok(b"x" * 2000), "file_too_large", "1,000 bytes"),
+        (ok(b"\xff\0"), "unsupported_file", "neither a PDF file nor text"),
+        (b"HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n", "failed_to_download_file", "403"),
+        (redirect("http://10.0.0.1/"), "invalid_file_url", "redirects"),
+    ],
+)
+async def test_a_remote_file_that_is_none(answer: bytes, code: str, words: str) -> None:
+    async with serving(answering(answer)) as server, loading(server, max_media_bytes=1000) as loader:
+        with pytest.raises(APIError) as caught:
+            await loader.files([remote_file(server, "x")], loader.budget())
+    error = caught.value
+    assert (error.status, error.type, error.param, error.code) == (400, "invalid_request_error", FILE_PLACE, code)
+    assert words in error.message and FILE_PLACE in error.message
 
 
 async def test_nothing_is_fetched_where_that_is_switched_off() -> None:

@@ -83,6 +83,7 @@ def test_the_most_documents(adapter_url: str) -> None:
         ({"query": ""}, "query"),
         ({"top_n": 0}, "top_n"),
         ({"truncate_prompt_tokens": 0}, "truncate_prompt_tokens"),
+        ({"use_activation": False}, "use_activation"),
         ({"colour": 1}, "colour"),
         ({"model": models.CHAT}, "model"),
     ],

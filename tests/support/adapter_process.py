@@ -41,7 +41,8 @@ class AdapterProcess:
             for name, value in os.environ.items()
             if not name.startswith("TRITONGATE_") or name == "TRITONGATE_CACHE"
         }
-        told = {"triton_url": triton_url, "port": self.port, **settings}
+        store = f"sqlite:///{log.absolute()}.sqlite"  # of its own, and there again for an adapter with the same log
+        told = {"triton_url": triton_url, "port": self.port, "store_url": store, **settings}
         environment.update({f"TRITONGATE_{name.upper()}": _text(value) for name, value in told.items()})
         with log.open("ab") as output:
             self.process = subprocess.Popen(

@@ -316,11 +316,31 @@ async def test_lifespan_passes() -> None:
     assert seen == ["lifespan"]
 
 
-async def test_websockets_are_not_accepted() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        raise AssertionError("reached")
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([(b"host", b"attacker.example")], 403),
+        ([(b"host", b"localhost:8000"), (b"origin", b"https://attacker.example")], 403),
+        ([(b"host", b"localhost:8000"), (b"origin", b"http://localhost:9000")], 403),
+        ([(b"host", b"localhost:8000"), (b"origin", b"http://localhost:8000")], 101),
+        ([(b"host", b"localhost:8000")], 101),
+    ],
+)
+async def test_websockets_of_other_sites_are_refused(headers: list[tuple[bytes, bytes]], status: int) -> None:
+    """Browsers let any page connect anywhere; without keys only this host's own may."""
+    sent: list[Message] = []
 
-    await door(app)({"type": "websocket", "headers": [], "path": "/"}, hello, hello)
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "headers": headers, "path": "/", "extensions": {"websocket.http.response": {}}}
+    await door(app)(scope, hello, send)
+    assert sent[0].get("status", 101) == status
+    if status == 403:
+        assert sent[0]["type"] == "websocket.http.response.start" and b'"error"' in sent[1]["body"]
 
 
 async def test_a_client_that_leaves_in_mid_body_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:

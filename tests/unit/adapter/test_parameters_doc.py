@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from openai.types import EmbeddingCreateParams
 from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming as ChatParams
 from openai.types.completion_create_params import CompletionCreateParamsStreaming as CompletionParams
+from openai.types.responses.input_token_count_params import InputTokenCountParams
+from openai.types.responses.response_compact_params import ResponseCompactParams
+from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 
 import adapter
 from adapter.generation.sampling import Sampling, request_fields
@@ -41,6 +45,9 @@ def test_it_is_what_make_params_writes() -> None:
         ("/v1/chat/completions", ChatParams),
         ("/v1/completions", CompletionParams),
         ("/v1/embeddings", EmbeddingCreateParams),
+        ("/v1/responses", ResponseCreateParamsStreaming),
+        ("/v1/responses/input_tokens", InputTokenCountParams),
+        ("/v1/responses/compact", ResponseCompactParams),
     ],
 )
 def test_every_field_of_openai_is_in_a_table(path: str, kind: type) -> None:
@@ -65,9 +72,9 @@ def test_every_row_is_whole(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
 def test_notes_name_fields_and_tensors_that_there_are(endpoint: Endpoint) -> None:
-    known = (
-        set(request_fields(Sampling(1.0, 1.0), "messages")) | set(endpoint.model.model_fields) | {"strict", "default"}
-    )
+    within = endpoint.model.model_json_schema().get("$defs", {}).values()
+    known = {"strict", "default", *endpoint.model.model_fields, *request_fields(Sampling(1.0, 1.0), "messages")}
+    known |= {name for schema in within for name in schema.get("properties", ())}
     for name, note in endpoint.notes.items():
         assert name in endpoint.model.model_fields
         assert set(re.findall(r"`(\w+)`", note)) <= known
@@ -78,15 +85,27 @@ def test_notes_name_fields_and_tensors_that_there_are(endpoint: Endpoint) -> Non
             assert all(f"`{tensor}`" in fate for tensor in tensors), name
 
 
-def test_what_changes_nothing_is_read_by_nothing_and_the_rest_is_read() -> None:
-    folders = [Path(adapter.__file__).parent / name for name in ("schema", "generation", "encoding", "routes")]
-    sources = [path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py")]
-    read = {node.attr for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
-    assert parameters.TAKEN & read == set()
-    read |= {"text_1", "text_2"}  # `ScoreRequest.sides` looks them up by their names
-    for endpoint in ENDPOINTS.values():
-        honoured = set(endpoint.model.model_fields) - parameters.TAKEN
-        assert honoured - read == set(), endpoint.path
+@functools.cache
+def read_in(pattern: str) -> set[str]:
+    """Attributes that files of the adapter read."""
+    folders = [
+        Path(adapter.__file__).parent / name for name in ("schema", "generation", "encoding", "responses", "routes")
+    ]
+    sources = [path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob(pattern)]
+    assert sources
+    return {node.attr for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+
+
+@pytest.mark.parametrize("pattern", ["chat*.py", "completion*.py", "embedding*.py"])
+def test_what_changes_nothing_is_read_by_nothing(pattern: str) -> None:
+    assert parameters.TAKEN & read_in(pattern) == set()
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
+def test_what_is_honoured_is_read(endpoint: Endpoint) -> None:
+    read = read_in("*.py") | {"text_1", "text_2"}  # `ScoreRequest.sides` looks them up by their names
+    honoured = set(endpoint.model.model_fields) - parameters.TAKEN
+    assert honoured - read == set()
 
 
 @pytest.mark.parametrize(
@@ -97,6 +116,7 @@ def test_what_changes_nothing_is_read_by_nothing_and_the_rest_is_read() -> None:
         ({"anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}]}, "string, not empty"),
         ({"type": "array", "maxItems": 16, "items": {"$ref": "#/$defs/A"}}, "array of up to 16: object with `b`"),
         ({"enum": ["x", "y"], "type": "string"}, "`x`, `y`"),
+        ({"type": "object", "properties": {"type": {"enum": ["x", "y"]}}}, "object, by `type`: `x`, `y`"),
     ],
 )
 def test_types_in_words(schema: dict[str, object], words: str) -> None:

@@ -20,6 +20,7 @@ from build.parts import PartsError
 from build.repository import RepositoryError
 from tests.support import models
 from tests.support.own_models import MEDIA, media_repository, triton_name
+from tests.support.tiny_cross_encoder import BERT, CONTEXT, XLM, reranker_repository
 from tokentext.files import tokenizer_digest
 from tokentext.tokenizer import TextTokenizer
 
@@ -164,6 +165,51 @@ def test_a_model_of_text_alone_declares_no_media(assembled: Path) -> None:
     config = config_of(folder)
     assert not {"media", "prompt_tokens"} & {tensor.name for tensor in (*config.input, *config.output)}
     assert not {"modalities", "mmproj"} & parameters_of(folder).keys()
+
+
+def test_rerankers(tmp_path: Path) -> None:
+    repository = reranker_repository(tmp_path, {"max_batch_size": 7})
+    for model, family, activation in ((BERT, "bert", "sigmoid"), (XLM, "xlm-roberta", "none")):
+        name = triton_name(model)
+        found = parameters_of(repository / f"{name}_encoder")
+        tokenizer = repository / f"{name}_tokenizer" / "tokenizer"
+        expected = {
+            "served_model_id": model,
+            "served_kind": "reranker",
+            "family": family,
+            "context_length": str(CONTEXT),
+            "score_activation": activation,
+            "tokenizer_dir": str(tokenizer),
+            "tokenizer_sha256": tokenizer_digest(tokenizer),
+            "tokenizer_model": f"{name}_tokenizer",
+        }
+        assert {key: found[key] for key in expected} == expected
+        assert not {"dimensions", "matryoshka", "vocab_size"} & found.keys()
+        configs = [config_of(repository / part) for part in (name, f"{name}_tokenizer", f"{name}_encoder")]
+        assert [config.max_batch_size for config in configs] == [7, 7, 7]
+        assert [step.model_name for step in configs[0].ensemble_scheduling.step] == [
+            config.name for config in configs[1:]
+        ]
+        assert [(tensor.name, list(tensor.dims)) for tensor in configs[2].output] == [("score", [1])]
+
+
+def test_a_reranker_knows_the_room_of_its_positions(tmp_path: Path) -> None:
+    """XLM-RoBERTa's table has two rows that are no token's."""
+    reranker_repository(tmp_path)
+    text = (tmp_path / "catalog.toml").read_text()
+    (tmp_path / "catalog.toml").write_text(
+        text.replace(f"context_length = {CONTEXT}", f"context_length = {CONTEXT + 1}")
+    )
+    with pytest.raises(PartsError, match=f"{CONTEXT + 1}; the model was made for {CONTEXT}"):
+        prepare([XLM], tmp_path / "out", cache_folder(), catalog=tmp_path / "catalog.toml")
+
+
+def test_the_catalog_has_the_last_word_on_the_activation(tmp_path: Path) -> None:
+    reranker_repository(tmp_path)
+    text = (tmp_path / "catalog.toml").read_text()
+    (tmp_path / "catalog.toml").write_text(text.replace("created", 'score_activation = "sigmoid"\ncreated'))
+    prepare([XLM], tmp_path / "out", cache_folder(), catalog=tmp_path / "catalog.toml")
+    assert parameters_of(tmp_path / "out" / f"{triton_name(XLM)}_encoder")["score_activation"] == "sigmoid"
 
 
 def test_derived_names_that_clash_are_refused(tmp_path: Path) -> None:

@@ -76,6 +76,44 @@ def test_a_projector_and_modalities_go_together(tmp_path: Path) -> None:
         load(tmp_path, text.replace("created", 'modalities = ["text", "audio"]\ncreated').replace("p.gguf", "p.bin"))
 
 
+WEIGHTS = CHAT.replace('"chat"', '"reranker"').replace("llama_cpp", "onnxruntime").replace("tiny.gguf", "t.safetensors")
+RERANKER = WEIGHTS + "".join(
+    "[[models.files]]"
+    + WEIGHTS.partition("[[models.files]]")[2]
+    .replace('"t.safetensors"', f'"{role}.json"')
+    .replace('"weights"', f'"{role}"')
+    for role in ("config", "tokenizer")
+)
+
+
+def test_a_reranker(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(RERANKER)
+    entry = load_catalog(path).entries[0]
+    assert (entry.kind, entry.engine, entry.dimensions, entry.score_activation) == ("reranker", "onnxruntime", 0, "")
+    assert entry.settings["max_batch_size"] == 64
+    path.write_text(RERANKER.replace("created", 'score_activation = "sigmoid"\ncreated'))
+    assert load_catalog(path).entries[0].score_activation == "sigmoid"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('score_activation = "softmax"', "score_activation: .*'sigmoid'"),
+        ("dimensions = 3", "dimensions, matryoshka: only for embedding models"),
+        ('fim = ["a", "b", "c"]', "fim: only for chat models"),
+    ],
+)
+def test_a_reranker_that_makes_no_sense(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(CatalogError, match=message):
+        load(tmp_path, RERANKER.replace("created", f"{line}\ncreated"))
+
+
+def test_a_reranker_needs_its_files(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"files: (config|tokenizer)\.json is missing"):
+        load(tmp_path, WEIGHTS)
+
+
 def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
     with pytest.raises(CatalogError, match=r"no model 'gpt-4'.*qwen/qwen2\.5-coder-0\.5b-instruct, qwen/"):
         load_catalog().get("gpt-4")
@@ -88,7 +126,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
         ('family = "tiny"', 'familly = "tiny"', "me/tiny:q4: familly: Unexpected keyword"),
         ("context_length = 64", 'context_length = "64"', "me/tiny:q4: context_length: .*integer"),
         ("context_length = 64", "context_length = 0", "me/tiny:q4: context_length: .*greater than 0"),
-        ('kind = "chat"', 'kind = "speech"', "me/tiny:q4: kind: .*'chat' or 'embedding'"),
+        ('kind = "chat"', 'kind = "speech"', "me/tiny:q4: kind: .*'chat', 'embedding' or 'reranker'"),
         ('engine = "llama_cpp"', 'engine = "onnxruntime"', "me/tiny:q4: engine: for chat one of llama_cpp"),
         ("created = 2024-01-02", 'created = "today"', "me/tiny:q4: created: a date is needed"),
         ('id = "me/tiny:q4"', 'id = "me tiny"', "me tiny: id: .*pattern"),
@@ -107,6 +145,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
         ('license = "mit"', 'license = "mit"\nmodalities = ["image"]', "modalities: text is one of them"),
         ('license = "mit"', 'license = "mit"\nmodalities = ["text", "video"]', "modalities.1: .*'image'"),
         ('license = "mit"', 'license = "mit"\ndimensions = 3', "dimensions, matryoshka: only for embedding"),
+        ('license = "mit"', 'license = "mit"\nscore_activation = "none"', "score_activation: only for rerankers"),
         ('license = "mit"', 'license = "mit"\nengine_dir = "x"', "engine_dir: only for tensorrt_llm"),
         ('license = "mit"', 'license = "mit"\nsettings = { slot = 1 }', "settings.slot: unknown; llama_cpp has slots"),
         ('license = "mit"', 'license = "mit"\nsettings = { slots = "1" }', "settings.slots: int is needed"),

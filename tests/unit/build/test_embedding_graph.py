@@ -12,7 +12,8 @@ import onnxruntime
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from build.embedding_graph import GraphError, write_graph
+from build.embedding_graph import write_graph
+from build.onnx_graph import GraphError
 from tests.unit.build.conftest import RealModel
 from tokentext.tokenizer import TextTokenizer
 
@@ -170,6 +171,7 @@ def test_missing_keys_and_files_that_are_no_weights_are_refused(tmp_path: Path) 
     config.write_text('{"model_type": "bert"}')
     with pytest.raises(GraphError, match="hidden_size is missing"):
         write_graph(weights, config, tmp_path)
+    weights, config = tiny(tmp_path)
     weights.write_bytes(b"no weights at all")
     with pytest.raises(GraphError, match=r"model\.safetensors"):
         write_graph(weights, config, tmp_path)

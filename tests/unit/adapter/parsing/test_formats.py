@@ -46,6 +46,9 @@ def test_by_template() -> None:
         ("<｜tool▁calls▁begin｜>\\n```json", "deepseek_v3"),
         ("<｜tool▁calls▁begin｜>", "deepseek_v31"),
         ("[TOOL_CALLS]", "mistral"),
+        ("<|channel|>final<|message|>", "harmony"),
+        ("List of tools: <|tool_list_start|>", "lfm2"),
+        ("put it in the format of [func_name1(params_name1=params_value1)]", "pythonic"),
     ]:
         assert format_for("", ChatTemplate("{{ '" + marker + "' }}")) is TOOL_FORMATS[name]
 

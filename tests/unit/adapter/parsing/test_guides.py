@@ -12,7 +12,15 @@ import pytest
 
 from adapter.parsing.formats import TOOL_FORMATS
 from adapter.parsing.guided_calls import GuidedCalls
-from adapter.parsing.guides import CannotBeStrict, Choice, ToolGuide, reads_bare_calls, tool_guide
+from adapter.parsing.guides import (
+    CannotBeStrict,
+    Choice,
+    ToolGuide,
+    answer_format,
+    reads_bare_calls,
+    tag_guide,
+    tool_guide,
+)
 from adapter.parsing.tool_format import Tool, ToolFormat
 from tests.support.model_modules import model_module
 from tests.unit.adapter.parsing.splits import Call, calls_of, content_of, run
@@ -180,7 +188,8 @@ def test_random_answers_are_valid_calls(name: str, seed: int) -> None:
     made = guide_of(Choice.REQUIRED, WITH_SYNTAX[name])
     text = walk(Vocabulary(made.tool_format), made, seed)
     assert check_calls(made, text)
-    assert content_of(run(made.tool_format.parser(TOOLS), [text])) == ""
+    if made.tool_format.messages is None:  # where there are messages, some may be text
+        assert content_of(run(made.tool_format.parser(TOOLS), [text])) == ""
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -202,13 +211,17 @@ def test_random_answers_with_strict_tools(name: str, seed: int) -> None:
     made = guide_of(Choice.AUTO, WITH_SYNTAX[name])
     syntax = made.tool_format.syntax
     assert syntax is not None
+    messages = made.tool_format.messages
     before = "" if not syntax.triggers else "I look: "
+    if messages is not None:
+        before = messages.preamble[0] + before + messages.preamble[1] + messages.separator
     begun = before + syntax.open + made.tool_format.call_begin("weather")
     text = walk(Vocabulary(made.tool_format), made, seed, begun)
     (first, *_) = calls_of(run(made.tool_format.parser(TOOLS), [text]))
     assert (first.name, first.end) == ("weather", "complete")
     jsonschema.validate(json.loads(first.arguments), WEATHER)
-    assert fulfils(made, "Only text, with {} and <tags>.")
+    begin, end = messages.answer if messages is not None else ("", "")
+    assert fulfils(made, f"{begin}Only text, with {{}} and <tags>.{end}")
 
 
 def test_strict_bare_calls() -> None:
@@ -268,14 +281,19 @@ def test_strict_that_cannot_be_kept() -> None:
         tool_guide(tools, Choice.AUTO, GuidedCalls(), structural_tags=True)
 
 
-def test_a_format_without_syntax_takes_plain_json() -> None:
-    class Other(GuidedCalls):
-        pass
-
-    made = guide_of(Choice.NAMED, Other())
-    assert (made.kind, type(made.tool_format)) == ("json_schema", GuidedCalls)
-    thinking = guide_of(Choice.NAMED, Other(), reasoning_end=THOUGHT_END)
-    assert fulfils(thinking, f"hm{THOUGHT_END}\n" + '{"name": "tree-1", "arguments": {"leaf": true}}')
+@pytest.mark.parametrize("name", sorted(TOOL_FORMATS.keys() - WITH_SYNTAX.keys()))
+def test_a_format_without_syntax_takes_plain_json(name: str) -> None:
+    call = f'{{"name": "tree-1", "arguments": {EXAMPLES["tree-1"]}}}'
+    for tagged in (True, False):
+        made = guide_of(Choice.NAMED, TOOL_FORMATS[name], structural_tags=tagged)
+        assert (made.kind, type(made.tool_format)) == ("json_schema", GuidedCalls)
+        assert fulfils(made, call) and len(check_calls(made, call)) == 1
+        made = guide_of(Choice.REQUIRED, TOOL_FORMATS[name], structural_tags=tagged)
+        assert fulfils(made, f"[{call}, {call}]") and len(check_calls(made, f"[{call}, {call}]")) == 2
+        with pytest.raises(CannotBeStrict):
+            tool_guide(TOOLS, Choice.AUTO, TOOL_FORMATS[name], structural_tags=tagged)
+    thinking = guide_of(Choice.NAMED, TOOL_FORMATS[name], reasoning_end=THOUGHT_END)
+    assert fulfils(thinking, f"hm{THOUGHT_END}\n{call}")
 
 
 def test_schemas_that_are_not_enforced() -> None:
@@ -286,3 +304,38 @@ def test_schemas_that_are_not_enforced() -> None:
     bare = tool_guide([Tool("f")], Choice.REQUIRED, TOOL_FORMATS["hermes"], structural_tags=True)
     assert bare is not None
     assert fulfils(bare, text % "f")
+
+
+def test_messages() -> None:
+    """Where answers are messages, others may come before the calls, and text is a message too."""
+    harmony = TOOL_FORMATS["harmony"]
+    thought = "<|channel|>analysis<|message|>Hm {.<|end|><|start|>assistant"
+    preamble = "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant"
+    answer = "<|channel|>final<|message|>No.<|return|>"
+    call = family_text(harmony, "weather")
+    for choice in Choice:
+        made = guide_of(choice, harmony, parallel=False)
+        for before in ("", thought, thought + preamble, preamble + thought + thought):
+            assert fulfils(made, before + call)
+            assert fulfils(made, before + answer) == (choice is Choice.AUTO)
+            events = run(harmony.parser(TOOLS), [before + call])
+            assert [(found.name, found.end) for found in calls_of(events)] == [("weather", "complete")]
+            assert content_of(events) == ("I look." if preamble in before else "")
+        assert not fulfils(made, call + "<|start|>assistant" + call)
+        assert not fulfils(made, call.replace(": 3", ": 15"))
+        assert not fulfils(made, thought)
+        assert not fulfils(made, "No.")
+    assert tool_guide([Tool("a")], Choice.AUTO, harmony, structural_tags=True) is None
+    with pytest.raises(CannotBeStrict, match="structural tags"):
+        tool_guide(TOOLS, Choice.AUTO, harmony, structural_tags=False)
+
+
+def test_an_answer_by_a_schema() -> None:
+    schema = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": False}
+    for name, begin, end in (("hermes", "", ""), ("harmony", "<|channel|>final<|message|>", "<|return|>")):
+        made = tag_guide(answer_format(schema, TOOL_FORMATS[name]), TOOL_FORMATS[name], None)
+        assert fulfils(made, begin + '{"a": 1}' + end)
+        assert not fulfils(made, begin + '{"a": 2}' + end)
+    thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
+    assert fulfils(made, f'{thought}<|channel|>final<|message|>{{"a": 1}}<|return|>')
+    assert not fulfils(made, f"{thought}<|channel|>final<|message|>Hm.<|return|>")

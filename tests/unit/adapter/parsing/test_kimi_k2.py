@@ -3,60 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from adapter.parsing.kimi_k2 import KimiK2
 from adapter.parsing.tool_format import ToolFormat
 from tests.unit.adapter.parsing import json_families as shared
 from tests.unit.adapter.parsing.splits import Call
-
-FAMILIES = [KimiK2()]
-PIECES = [
-    '{"name": "now", ',
-    '"arguments": {}',
-    '"arguments": "{}"',
-    "}",
-    "{",
-    "[",
-    "]",
-    ",",
-    '"name": "x"',
-    " ",
-    "\n",
-    '"id": "abc"',
-    "now",
-    "get_weather",
-    "<|tool_calls_section_begin|>",
-    "<|tool_calls_section_end|>",
-    "<|tool_call_begin|>",
-    "<|tool_call_end|>",
-    "<|tool_call_argument_begin|>",
-    "functions.now:0",
-]
-
-
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: type(family).__name__)
-@pytest.mark.parametrize(
-    "demand", [shared.syntax_holds, shared.unfinished_holds, shared.broken_holds, shared.unknown_holds]
-)
-def test_what_holds_for_every_family(family: ToolFormat, demand) -> None:
-    demand(family)
-
-
-@settings(max_examples=60, deadline=None)
-@given(shared.made_calls, st.booleans(), st.integers(0, 2**32))
-def test_rendered_calls_are_read_back(calls, ascii: bool, seed: int) -> None:
-    for family in FAMILIES:
-        shared.round_trip(family, calls, ascii, seed)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=14).map("".join))
-def test_garbage_is_content(text: str) -> None:
-    for family in FAMILIES:
-        shared.garbage_holds(family, text)
-
 
 SAMPLES: list[tuple[ToolFormat, str, str, list[Call]]] = [
     (

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter.parsing.glm import Glm
-from adapter.parsing.parsed import CallBroken, Content
+from adapter.parsing.parsed import CallArguments, CallBroken, Content
 from adapter.parsing.qwen3_coder import Qwen3Coder
+from adapter.parsing.schema_types import ANY_TYPE, SchemaTypes
 from adapter.parsing.tool_format import Tool, ToolFormat
 from tests.unit.adapter.parsing.splits import calls_of, content_of, parse, random_pieces, run
 
@@ -94,6 +95,95 @@ def test_json_is_passed_on_as_it_is(family: ToolFormat, written: Any, value: str
 
 
 @each_family
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("path", "12", "12"),
+        ("path", '"12"', '"12"'),
+        ("path", "null", "null"),
+        ("optional", "12", "12"),
+        ("optional", '"12"', '"12"'),
+        ("optional", "None", None),
+        ("optional", "[1]", "[1]"),
+        ("number", "12", 12),
+        ("number", "[1]", "[1]"),
+        ("number", "many", "many"),
+        ("color", "true", "true"),
+        ("loop", "12", 12),
+        ("nowhere", "12", 12),
+        ("list", '"a"', "a"),
+    ],
+)
+def test_types_that_stand_elsewhere_in_the_schema(
+    family: ToolFormat, written: Any, key: str, value: str, expected: Any
+) -> None:
+    parameters = {
+        "$ref": "#/$defs/Arguments",
+        "$defs": {
+            "Arguments": {
+                "properties": {
+                    "path": {"$ref": "#/$defs/a~1path"},
+                    "optional": {"anyOf": [{"$ref": "#/$defs/a~1path"}, {"type": "null"}]},
+                    "number": {"type": ["integer", "string"]},
+                    "color": {"allOf": [{"$ref": "#/$defs/Color"}]},
+                    "loop": {"$ref": "#/$defs/Loop"},
+                    "nowhere": {"$ref": "#/$defs/none"},
+                    "list": {"type": "array"},
+                }
+            },
+            "a/path": {"type": "string", "minLength": 1},
+            "Color": {"enum": ["red", "true"]},
+            "Loop": {"oneOf": [{"$ref": "#/$defs/Loop"}, {"type": "string"}]},
+        },
+    }
+    tools = [Tool("draw", parameters=parameters)]
+    events = parse(lambda: family.parser(tools), written("draw", {key: value}))
+    assert [json.loads(call.arguments) for call in calls_of(events)] == [{key: expected}]
+
+
+def test_types_of_a_schema_that_is_hard_to_follow() -> None:
+    chain = {f"d{index}": {"anyOf": [{"$ref": f"#/$defs/d{index + 1}"}] * 2} for index in range(500)}
+    types = SchemaTypes({"properties": {"x": {"$ref": "#/$defs/d0"}, "y": {"type": "integer"}}, "$defs": chain})
+    assert types.of_property("x") == ANY_TYPE and types.of_property("y") == {"number"}
+    assert types.of_property("z") == ANY_TYPE and SchemaTypes({"$ref": "#"}).of_property("x") == ANY_TYPE
+
+
+@pytest.mark.parametrize(
+    ("family", "written", "value"),
+    [
+        (Glm(), glm, "{{ '<arg_value>' + v + '</arg_value>' }}"),
+        (Glm(), glm, "</arg_value></arg_value>\n</arg_value"),
+        (Qwen3Coder(), qwen, '<call>\n<parameter name="a">1</parameter>\n\n</parameter>x</call>'),
+        (Qwen3Coder(), qwen, "</parameter>\n</parameter>"),
+        (Qwen3Coder(), qwen, "</parameter>" + " " * 300 + "</function>"),
+    ],
+)
+@pytest.mark.parametrize("key", ["text", "any"])
+def test_a_closing_tag_that_closes_nothing(family: ToolFormat, written: Any, value: str, key: str) -> None:
+    assert read(family, written("write_file", {key: value, "count": "1"})) == [("write_file", {key: value, "count": 1})]
+
+
+@each_family
+def test_a_string_streams_in_pieces(family: ToolFormat, written: Any) -> None:
+    parser = family.parser(TOOLS)
+    before, after = written("write_file", {"text": "X"}).split("X")
+    parser.push(before)
+    for piece in ("one\n", "two", " </", "b> \n\n", "x" * 100_000):
+        parser.push(piece)
+    shown = "".join(event.text for event in parser.push("y") if isinstance(event, CallArguments))
+    assert shown == "y"
+    calls = calls_of(run(family.parser(TOOLS), [before, "one", after]))
+    assert calls[0].arguments == '{"text": "one"}'
+
+
+@each_family
+def test_a_value_that_must_be_held_has_a_limit(family: ToolFormat, written: Any) -> None:
+    before, _ = written("write_file", {"list": "X"}).split("X")
+    (call,) = calls_of(run(family.parser(TOOLS), [before, *["1" * 100_000] * 11]))
+    assert call.end == "broken"
+
+
+@each_family
 def test_calls_side_by_side_with_content(family: ToolFormat, written: Any) -> None:
     text = "I will write.\n" + written("write_file", {"text": "a"}) + "\n" + written("now", {}) + "\n"
     events = parse(lambda: family.parser(TOOLS), text)
@@ -144,8 +234,10 @@ def test_anything_comes_back(family: ToolFormat, written: Any, calls: list[dict[
     for call in calls:
         arguments: dict[str, Any] = dict(call)
         if "any" in call:
+            bare = call["any"].strip()
+            bare = {"True": "true", "False": "false", "None": "null"}.get(bare, bare)
             with contextlib.suppress(ValueError, ZeroDivisionError):
-                arguments["any"] = json.loads(call["any"].strip(), parse_constant=lambda name: 1 / 0)
+                arguments["any"] = json.loads(bare, parse_constant=lambda name: 1 / 0)
         expected.append(arguments)
     assert [json.loads(call.arguments) for call in calls_of(events)] == expected
 

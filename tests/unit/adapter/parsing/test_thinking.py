@@ -13,6 +13,11 @@ from tests.unit.adapter.parsing.splits import content_of, parse, reasoning_of, r
 THINK = ReasoningFormat()
 OPTIONAL = ReasoningFormat(begin_optional=True)
 MISTRAL = REASONING_FORMATS["mistral"]
+GRANITE = REASONING_FORMATS["granite"]
+ASKED = (
+    "Write between <think></think> and <response></response>, after 'Here is my thought process:'." + "<|assistant|>"
+)
+GRANITE_3_3 = REASONING_FORMATS["granite3_3"]
 ABSENT, OPENED, CLOSED = "<|user|>Hi<|assistant|>", "<|assistant|><think>\n", "<|assistant|><think>\n\n</think>\n\n"
 
 
@@ -47,6 +52,31 @@ ABSENT, OPENED, CLOSED = "<|user|>Hi<|assistant|>", "<|assistant|><think>\n", "<
         (MISTRAL, ABSENT, "[THINK]Hm <think>[/THINK]Yes", [Reasoning("Hm <think>", 7), Content("Yes", 25)]),
         (MISTRAL, "[INST]Hi[/INST][THINK]", "Hm[/THINK]Yes", [Reasoning("Hm", 0), Content("Yes", 10)]),
         (THINK, ABSENT, "", []),
+        (
+            GRANITE,
+            ASKED,
+            "Here is my thought process:\n\nHm. Here is\n\nHere is my response: Yes",
+            [Reasoning("Hm. Here is", 29), Content("Yes", 63)],
+        ),
+        (GRANITE, ASKED, "Here is my answer", [Content("Here is my answer", 0)]),
+        (
+            GRANITE_3_3,
+            ASKED,
+            "<think>Hm\n</think>\n<response>\nA <b> \n</b>\n</response>\n",
+            [Reasoning("Hm", 7), Content("A <b> \n</b>", 30)],
+        ),
+        (GRANITE_3_3, ASKED, "<think>a</think><respond>b", [Reasoning("a", 7), Content("<respond>b", 16)]),
+        (GRANITE_3_3, ASKED, "<think>a</think>b</response>", [Reasoning("a", 7), Content("b</response>", 16)]),
+        (
+            GRANITE_3_3,
+            ASKED,
+            "<think>a</think><response>b</response>c",
+            [Reasoning("a", 7), Content("b", 26), Content("c", 38)],
+        ),
+        (GRANITE_3_3, ASKED, "<think>a</think><respo", [Reasoning("a", 7), Content("<respo", 16)]),
+        (GRANITE_3_3, ASKED, "<response>a</response>", [Content("<response>a</response>", 0)]),
+        (GRANITE, ABSENT, "Here is my thought process: a", [Content("Here is my thought process: a", 0)]),
+        (GRANITE_3_3, ABSENT, "<think>a</think>b", [Content("<think>a</think>b", 0)]),
     ],
 )
 def test_samples(tags: ReasoningFormat, prompt: str, text: str, expected: list[Parsed]) -> None:
@@ -99,6 +129,17 @@ def test_any_cut_gives_the_same(pieces: list[str], tags: ReasoningFormat, prompt
     assert left in {0, len("<think>"), len("</think>"), len("<think></think>")}
     if prompt == CLOSED:
         assert content_of(events) == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([*PIECES, "<response>", "</response>", "<resp", "</respo"]), max_size=10))
+def test_any_cut_gives_the_same_with_tags_around_the_answer(pieces: list[str]) -> None:
+    text = "<think>" + "".join(pieces)
+    events = parse(lambda: GRANITE_3_3.parser(ASKED), text)
+    shown = reasoning_of(events) + content_of(events)
+    lost = len("".join(text.split())) - len("".join(shown.split()))
+    tags = [len("<think>"), len("</think>"), len("<response>"), len("</response>")]
+    assert lost in {sum(tags[:count]) for count in range(1, 5)}
 
 
 @settings(max_examples=100, deadline=None)

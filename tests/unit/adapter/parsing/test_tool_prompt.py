@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from adapter.parsing.formats import TOOL_FORMATS, format_for
 from adapter.parsing.tool_format import Tool
 from adapter.parsing.tool_prompt import PLAIN, TemplateAbilities, abilities, with_tools
 from tests.unit.adapter.parsing.splits import Call, calls_of, run
@@ -99,3 +100,21 @@ def test_results_become_one_message_of_the_user() -> None:
 
 def test_without_tools_nothing_is_added() -> None:
     assert with_tools(SMOL, CONVERSATION[:2], []) == CONVERSATION[:2]
+
+
+def test_calls_that_a_template_leaves_out_are_written_as_the_model_writes_them() -> None:
+    template = ChatTemplate(
+        "{% if tools %}List of tools: <|tool_list_start|>{{ tools | tojson }}<|tool_list_end|>{% endif %}"
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    )
+    assert abilities(template) == TemplateAbilities(tools=True, calls=False, results=True, system=True)
+    made = with_tools(template, CONVERSATION, TOOLS, format_for("", template))
+    (answer,) = (message["content"] for message in made if "Bern" in message["content"])
+    calls = "[get_weather(city='Bern'), get_weather(city='Basel')]"
+    assert answer == f"I look.\n<|tool_call_start|>{calls}<|tool_call_end|>"
+    # Where the model has to be told how to call, its calls so far have the same form.
+    told = with_tools(SMOL, CONVERSATION, TOOLS, TOOL_FORMATS["lfm2"])
+    assert "<tool_call>" in told[0]["content"]
+    assert any('{"name": "get_weather", "arguments": {"city": "Bern"}}' in message["content"] for message in told[1:])
+    # A form that cannot be written gives way to the plain one.
+    assert "<tool_call>" in with_tools(template, CONVERSATION, TOOLS, TOOL_FORMATS["glm"])[2]["content"]

@@ -260,7 +260,18 @@ CASES: list[tuple[dict[str, Any], str, str | None, str]] = [
         "unsupported_content_type",
         "image_url",
     ),
-    (with_part({"type": "file", "file": {}}), "messages[1].content[0]", "unsupported_content_type", "file"),
+    (
+        with_part({"type": "file", "file": {"file_url": "https://u.example/"}}),
+        "messages[1].content[0].file.file_url",
+        "unknown_parameter",
+        "file_url",
+    ),
+    (
+        with_part({"type": "file", "file": {"file_data": 1}}),
+        "messages[1].content[0].file.file_data",
+        "invalid_type",
+        "",
+    ),
 ]
 
 

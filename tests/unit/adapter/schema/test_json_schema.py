@@ -205,3 +205,45 @@ def test_each_engine_has_its_own_table() -> None:
     assert refused(INTEGER | {"multipleOf": 2}) is None
     assert refused({"not": {}}, "another 1") is None
     assert set(RULES) == {"llama_cpp", "tensorrt_llm", "tensorrt_llm_api"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "keyword"),
+    [
+        ({"$ref": "#/$defs/a", "minimum": 3, "$defs": {"a": INTEGER}}, "minimum"),
+        ({"$ref": "#/$defs/a", "anyOf": [{}], "$defs": {"a": INTEGER}}, "anyOf"),
+        (OBJECT | {"anyOf": [OBJECT], "properties": {"a": INTEGER}}, "properties"),
+        ({"enum": ["a", "b"], "pattern": "a"}, "pattern"),
+        ({"const": 1, "minimum": 3}, "minimum"),
+        ({"allOf": [INTEGER], "maximum": 3}, "maximum"),
+        ({"minimum": 3}, "minimum"),
+        ({"pattern": "a"}, "pattern"),
+        ({"maxItems": 3}, "maxItems"),
+        ({"items": INTEGER, "maxLength": 3}, "maxLength"),
+        ({"patternProperties": {"a": INTEGER}}, "patternProperties"),
+        (STRING | {"pattern": "a", "maxLength": 3}, "maxLength"),
+        (STRING | {"format": "date", "pattern": "a"}, "pattern"),
+        (OBJECT | {"required": ["a"]}, "required"),
+    ],
+)
+def test_what_xgrammar_passes_over_because_of_other_keywords(schema: Any, keyword: str) -> None:
+    error = refused(schema, "tensorrt_llm 1.2.1")
+    assert error is not None and error.param == f"{PARAM}.{keyword}"
+    assert refused(schema) is None or "allOf" in schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/$defs/a", "description": "d", "default": 1, "$defs": {"a": INTEGER}},
+        {"anyOf": [STRING, {"type": "null"}], "title": "t"},
+        STRING | {"enum": ["a"]},
+        STRING | {"minLength": 1, "maxLength": 3},
+        {"type": ["integer", "null"], "minimum": 3, "maximum": 5},
+        {"items": INTEGER, "maxItems": 3},
+        {"properties": {"a": INTEGER}, "required": ["a"], "minProperties": 1, "additionalProperties": False},
+        OBJECT | {"patternProperties": {"a": INTEGER}, "maxProperties": 3},
+    ],
+)
+def test_what_xgrammar_reads(schema: Any) -> None:
+    assert refused(schema, "tensorrt_llm 1.2.1") is None

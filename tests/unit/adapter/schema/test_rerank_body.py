@@ -24,6 +24,7 @@ def test_documents_are_texts_or_objects() -> None:
         ({"documents": [{"text": ""}]}, "documents[0].text", "invalid_value"),
         ({"documents": ["a"] * (MOST_DOCUMENTS + 1)}, "documents", "array_above_max_length"),
         ({"truncate_prompt_tokens": 0}, "truncate_prompt_tokens", "invalid_value"),
+        ({"use_activation": 1}, "use_activation", "invalid_type"),
     ],
     ids=lambda value: str(value)[:40],
 )

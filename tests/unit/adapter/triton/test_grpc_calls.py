@@ -1,4 +1,4 @@
-"""The streaming client against gRPC's own server."""
+"""The gRPC client against gRPC's own server."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TLS = Path(__file__).parents[3] / "data" / "tls"
 
 
 def endpoint(port: int) -> Endpoint:
-    return Endpoint("127.0.0.1", port, tls=None, path=METHOD)
+    return Endpoint("127.0.0.1", port, tls=None)
 
 
-async def start(client: Endpoint, message: bytes, timeout: float) -> Call:
-    call = await client.open(timeout)
+async def start(client: Endpoint, message: bytes, timeout: float, path: str = METHOD) -> Call:
+    call = await client.open(path, timeout)
     await call.send(message)
     return call
 
@@ -125,9 +125,9 @@ async def test_an_error_comes_with_its_code_and_words_after_the_messages() -> No
 
 async def test_an_unknown_method_is_an_error_with_its_code() -> None:
     async with serving(count_up) as (_, port):
-        client = Endpoint("127.0.0.1", port, tls=None, path="/test.Echo/Nothing")
+        client = endpoint(port)
         with pytest.raises(CallFailed) as failure:
-            await (await start(client, b"1", 10)).read()
+            await (await start(client, b"1", 10, "/test.Echo/Nothing")).read()
         assert failure.value.code is grpc.StatusCode.UNIMPLEMENTED
         await client.close()
 
@@ -272,17 +272,17 @@ async def test_a_server_that_is_no_grpc_server_is_an_error_and_no_hang() -> None
 async def test_tls_with_an_authority_of_ones_own() -> None:
     credentials = grpc.ssl_server_credentials([((TLS / "key.pem").read_bytes(), (TLS / "cert.pem").read_bytes())])
     async with serving(count_up, credentials=credentials) as (_, port):
-        client = Endpoint("localhost", port, tls=client_context(TLS / "cert.pem"), path=METHOD)
+        client = Endpoint("localhost", port, tls=client_context(TLS / "cert.pem"))
         assert len(await collect(await start(client, b"5", 10))) == 5
         await client.close()
-        stranger = Endpoint("localhost", port, tls=client_context(None), path=METHOD)
+        stranger = Endpoint("localhost", port, tls=client_context(None))
         with pytest.raises(CallFailed) as failure:
             await start(stranger, b"5", 10)
         assert failure.value.code is grpc.StatusCode.UNAVAILABLE
         assert "certificate" in failure.value.details
 
 
-async def test_both_clients_reach_a_triton_behind_tls() -> None:
+async def test_questions_and_streams_reach_a_triton_behind_tls() -> None:
     server = grpc.aio.server()
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_OneAnswer(), server)
     credentials = grpc.ssl_server_credentials([((TLS / "key.pem").read_bytes(), (TLS / "cert.pem").read_bytes())])
@@ -327,7 +327,7 @@ async def test_a_stream_is_cancelled_while_its_request_waits_to_be_sent() -> Non
 
     server = await asyncio.start_server(closed_window, "127.0.0.1", 0)
     channel = TritonChannel(f"grpc://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    (await channel.streams.open(30)).cancel()
+    (await channel.open_stream(30)).cancel()
     await asyncio.sleep(0.1)  # its settings have arrived
     stream = EngineStream(channel, service_pb2.ModelInferRequest(model_name="one"), 30, {})
     reading = asyncio.create_task(stream.read())

@@ -31,6 +31,12 @@ def test_an_embedding_model() -> None:
     assert described().matryoshka is False
 
 
+@pytest.mark.parametrize(("value", "activation"), [(None, "sigmoid"), ("sigmoid", "sigmoid"), ("none", "none")])
+def test_a_reranker(value: str | None, activation: str) -> None:
+    model = described(served_kind="reranker", vocab_size=None, end_ids=None, score_activation=value)
+    assert (model.kind, model.dimensions, model.score_activation) == (Kind.RERANKER, 0, activation)
+
+
 @pytest.mark.parametrize("served_id", [None, ""])
 def test_a_model_that_is_not_served(served_id: str | None) -> None:
     assert describe(engine_config(served_id=served_id, context_length="nonsense")) is None
@@ -69,6 +75,7 @@ def test_what_may_be_missing() -> None:
         ("vocab_size", "0"),
         ("vocab_size", str(2**31 - 1)),
         ("served_created", "yesterday"),
+        ("score_activation", "softmax"),
         ("end_ids", "1,x"),
         ("end_ids", "1;2"),
         ("end_ids", "-1"),

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
 import pytest
 
 from adapter.errors import APIError
 from adapter.triton import registry as registry_module
+from adapter.triton.call import CallFailed
 from adapter.triton.channel import TritonChannel
 from adapter.triton.model import Kind
 from adapter.triton.registry import ModelRegistry
@@ -114,6 +114,13 @@ async def test_another_kind_is_refused(triton: KServe, tmp_path: Path) -> None:
         error = await refusal(registry.get(CHAT, Kind.EMBEDDING))
     assert (error.status, error.param, error.code) == (400, "model", "model_not_supported")
     assert "chat" in error.message and "embedding" in error.message
+
+
+async def test_an_endpoint_for_several_kinds(triton: KServe, tmp_path: Path) -> None:
+    async with registry_of(triton, tmp_path) as registry:
+        assert (await registry.get(CHAT, Kind.EMBEDDING, Kind.CHAT)).id == CHAT
+        error = await refusal(registry.get(CHAT, Kind.RERANKER, Kind.EMBEDDING))
+    assert error.code == "model_not_supported" and "`reranker` or `embedding`" in error.message
 
 
 async def test_an_unknown_model(triton: KServe, tmp_path: Path) -> None:
@@ -383,5 +390,5 @@ async def test_the_channel_closes(triton: KServe) -> None:
         channel = TritonChannel(f"grpc://127.0.0.1:{port}")
         await channel.repository_index(5.0)
         await channel.close()
-        with pytest.raises((grpc.aio.AioRpcError, grpc.aio.UsageError)):
+        with pytest.raises(CallFailed, match="closed"):
             await channel.repository_index(5.0)
