@@ -95,7 +95,6 @@ class FrontDoor:
         status = 101
         try:
             self._admit(scope, context)
-            _check_origin(scope, context)
             await self._app(scope, receive, noted_send)
         except (Exception, asyncio.CancelledError) as error:
             failure = _failure_of(error, context)
@@ -123,6 +122,8 @@ class FrontDoor:
                 "To reach it under another name, give it a key: tritongate keys new.",
                 code="key_required",
             )
+        else:
+            _check_origin(headers)
         if self._in_flight > self._max_requests:
             raise overloaded(f"This server answers {self._max_requests} requests at a time. Try again soon.")
         if scope["type"] == "http":
@@ -142,16 +143,21 @@ class FrontDoor:
         return known.id
 
 
-def _check_origin(scope: Scope, context: RequestContext) -> None:
-    """Browsers let any page open a WebSocket anywhere. A page cannot send a key; without keys only this host's may.
+def _check_origin(headers: dict[bytes, bytes]) -> None:
+    """Browsers let any page send forms, and open WebSockets, anywhere. A page cannot send a key: where there are keys
+    none of this reaches anything. Without keys only this host's own pages may.
 
     Raises:
         APIError: 403.
     """
-    headers = dict(scope["headers"])
     origin = headers.get(b"origin", b"").decode("latin-1")
-    if context.key_id is None and origin and origin.rpartition("://")[2] != headers.get(b"host", b"").decode("latin-1"):
-        raise APIError(403, "Web pages of other sites may not connect to this server.", code="origin_not_allowed")
+    if origin and origin.rpartition("://")[2] != headers.get(b"host", b"").decode("latin-1"):
+        raise APIError(
+            403,
+            "This server has no API key, and takes nothing from web pages of other sites. To let them in, give it a key: "
+            "tritongate keys new.",
+            code="origin_not_allowed",
+        )
 
 
 async def _refuse_handshake(scope: Scope, send: Send, failure: APIError, context: RequestContext) -> None:

@@ -73,6 +73,26 @@ class TextTokenizer:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
         return [encoding.ids for encoding in encodings]
 
+    def encode_starts(self, text: str) -> tuple[list[int], list[int]]:
+        """Token ids of a text, without special tokens around it, and where in the text each begins, in characters.
+
+        A character that is several tokens is where each of them begins.
+
+        Raises:
+            UnicodeEncodeError: as `encode`.
+        """
+        _require_utf8(text)
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return encoding.ids, [start for start, _ in encoding.offsets]
+
+    def surroundings(self) -> tuple[list[int], list[int]]:
+        """The special tokens that a text as a whole gets before and after it."""
+        inner, whole = self.encode("a"), self.encode("a", add_special_tokens=True)
+        for at in range(len(whole) - len(inner) + 1):
+            if whole[at : at + len(inner)] == inner:
+                return whole[:at], whole[at + len(inner) :]
+        return [], []
+
     def encode_pairs(
         self,
         queries: Sequence[str],

@@ -81,6 +81,7 @@ class Archive:
         """It came to nothing before anybody was told of it."""
         with store_errors():
             await self._store.responses.delete(ask.owner, ask.response_id)
+            await self._store.responses.save(ask.response_id, {"output": []}, running=False)  # it holds no lease
             await self.unlock(ask.owner, ask.conversation_id, ask.response_id)
 
     async def get(self, owner: str, response_id: str) -> Record | None:
@@ -187,6 +188,11 @@ class Archive:
         with store_errors():
             await self._store.responses.fail_abandoned(_abandoned, _abandoned_event)
 
+    @property
+    def sweep_due(self) -> bool:
+        """Whether so much was kept since the last sweep that the next one should not wait."""
+        return self._store.sweep_due
+
     async def sweep(self) -> None:
         with store_errors():
             await self._store.sweep()
@@ -217,8 +223,7 @@ def store_errors() -> Iterator[None]:
     except ItemExists as error:
         raise invalid_request(str(error), "items", "item_exists") from error
     except RecordTooLarge as error:
-        message = f"{error} Send 'store': false, or less."
-        raise APIError(413, message, code="record_too_large") from error
+        raise APIError(413, str(error), code="record_too_large") from error
     except StoreFull as error:
         raise APIError(507, str(error), type="server_error", code="store_full") from error
     except StoreError as error:

@@ -144,7 +144,7 @@ class Runs:
                     if response_id in self._live:
                         self._live[response_id].cancel()
                 await self._archive.fail_abandoned()
-                if loop.time() >= sweep_at:
+                if loop.time() >= sweep_at or self._archive.sweep_due:
                     sweep_at = loop.time() + _SWEEP_EVERY
                     await self._archive.sweep()
             except APIError as error:

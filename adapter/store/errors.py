@@ -82,3 +82,11 @@ class UnknownCursor(StoreError):
     def __init__(self, after: str) -> None:
         super().__init__(f"There is no '{after}' in this list.")
         self.after = after
+
+
+class UnknownFile(StoreError):
+    """A file that is to be put into a vector store is not there, or is another owner's."""
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(f"There is no file '{file_id}'.")
+        self.file_id = file_id

@@ -11,7 +11,7 @@ from adapter.store.errors import RecordTooLarge
 @dataclass(frozen=True)
 class Limits:
     """
-    ttl: seconds that a record is kept after it was last changed (files and conversations: used).
+    ttl: seconds that a record is kept after it was last changed (files, vector stores and conversations: used).
     max_bytes: of all records together.
     max_record_bytes: of one response, chat completion, conversation or file.
     clock: Unix seconds. The clocks of processes that share a database must agree to about a second.

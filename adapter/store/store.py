@@ -15,6 +15,10 @@ from adapter.store.migrate import migrate
 from adapter.store.responses import Responses
 from adapter.store.secrets import shared_secret
 from adapter.store.sweeper import Sweeper, Swept
+from adapter.store.vector_chunks import VectorChunks
+from adapter.store.vector_claims import VectorClaims
+from adapter.store.vector_store_files import VectorStoreFiles
+from adapter.store.vector_stores import VectorStores
 
 MAX_RECORD_BYTES = 64 << 20
 _SWEEP_AT = 32  # part of `max_bytes` that may be written between two sweeps
@@ -32,6 +36,10 @@ class Store:
         self.conversations = Conversations(database, limits)
         self.completions = Completions(database, limits)
         self.files = Files(database, limits)
+        self.vector_stores = VectorStores(database, limits)
+        self.vector_store_files = VectorStoreFiles(database, limits)
+        self.vector_claims = VectorClaims(database, limits)
+        self.vector_chunks = VectorChunks(database, limits)
         self._database = database
         self._limits = limits
         self._secret = secret

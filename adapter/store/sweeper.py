@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapter.store.database import Database
 from adapter.store.limits import Limits
-from adapter.store.tables import completions, conversations, files, responses
+from adapter.store.tables import completions, conversations, files, responses, vector_store_files, vector_stores
 
 _AT_A_TIME = 200  # records: no transaction keeps other writers waiting for long
 _MOST_ROUNDS = 1000
@@ -65,6 +65,7 @@ class Sweeper:
             (completions, completions.c.used_at <= oldest),
             (conversations, (conversations.c.used_at <= oldest) & self._unlocked()),
             (files, or_(files.c.used_at <= oldest, files.c.expires_at <= self._limits.clock())),
+            (vector_stores, or_(vector_stores.c.used_at <= oldest, vector_stores.c.expires_at <= self._limits.clock())),
         ]
 
     def _unlocked(self) -> ColumnElement[bool]:
@@ -83,7 +84,7 @@ class Sweeper:
             return (await connection.execute(delete(table).where(table.c.id.in_(ids), unused))).rowcount
 
     async def _evict(self) -> int:
-        """Responses and completions go first, the oldest before the others; then conversations. Files stay."""
+        """Responses and completions go first, the oldest before the others; then conversations. Files and vector stores stay."""
         async with self._database.read() as connection:
             if await _total(connection) <= self._limits.max_bytes:
                 return 0
@@ -133,6 +134,9 @@ def _sizes(kind: str, table: Table, size: ColumnElement[int]) -> Any:
 async def _total(connection: AsyncConnection) -> int:
     sums = [
         select(func.coalesce(func.sum(size), 0).label("size"))
-        for size in (_RESPONSE_SIZE, completions.c.size, conversations.c.size, files.c.size)
+        for size in (
+            *(_RESPONSE_SIZE, completions.c.size, conversations.c.size, files.c.size),
+            *(vector_stores.c.size, vector_store_files.c.size),
+        )
     ]
     return int(await connection.scalar(select(func.sum(union_all(*sums).subquery().c.size))) or 0)

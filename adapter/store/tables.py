@@ -180,6 +180,7 @@ vector_stores = Table(
     Column("expires_days", Integer),  # after its last use; None: the store's time to live alone counts
     Column("expires_at", Double),  # `used_at` and those days
     Column("model", ClientText, nullable=False),  # embeds its texts and what is looked for in it
+    Column("dimensions", Integer, nullable=False),  # of that model's vectors
     Column("size", BigInteger, nullable=False),  # bytes of what follows; its files count themselves
     Column("name", ClientText, nullable=False),
     Column("description", ClientText),

@@ -28,7 +28,7 @@ class VectorStore:
     """
     created_at, used_at, expires_at: Unix seconds.
     expires_days: after its last use; None: where the client has named no time, and `expires_at` is None too.
-    model: id of the embedding model.
+    model, dimensions: id of the embedding model, and the length of its vectors.
     bytes: of its files' chunks.
     counts: files by status, those that there are.
     """
@@ -41,6 +41,7 @@ class VectorStore:
     expires_days: int | None
     expires_at: float | None
     model: str
+    dimensions: int
     metadata: dict[str, str]
     bytes: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class VectorStores:
         name: str,
         description: str | None,
         model: str,
+        dimensions: int,
         metadata: Mapping[str, str],
         expires_days: int | None,
     ) -> VectorStore:
@@ -80,6 +82,7 @@ class VectorStores:
                     expires_days=expires_days,
                     expires_at=_expiry(now, expires_days),
                     model=model,
+                    dimensions=dimensions,
                     size=_size(name, description, packed),
                     name=name,
                     description=description,
@@ -115,7 +118,7 @@ class VectorStores:
                 limit=limit,
                 order=order,
             )
-            return Page(await self._filled(connection, rows), has_more)
+            return Page(list(await self._filled(connection, rows)), has_more)
 
     async def update(self, owner: str, id: str, changes: Mapping[str, Any]) -> VectorStore | None:
         """Changes some of `name`, `metadata` and `expires_days`; it counts as a use."""
@@ -171,7 +174,7 @@ class VectorStores:
         filled = await self._filled(connection, (await connection.execute(mine)).all())
         return filled[0] if filled else None
 
-    async def _filled(self, connection: AsyncConnection, rows: Sequence[Any]) -> list[VectorStore]:
+    async def _filled(self, connection: AsyncConnection, rows: Sequence[Any]) -> Sequence[VectorStore]:
         """With the numbers and the size of their files."""
         inside = vector_store_files.c
         ids = [row.id for row in rows]

@@ -47,7 +47,7 @@ def test_any_key_passes_on_loopback_without_keys(adapter_url: str) -> None:
         ("GET", "/v1/models", None, 200),
         ("GET", "/v1/models/nothing", None, 404),
         ("GET", "/nowhere", None, 404),
-        ("GET", CHAT, None, 405),
+        ("GET", "/v1/completions", None, 405),
         ("POST", CHAT, BODY, 200),
         ("POST", CHAT, {**BODY, "stream": True}, 200),
         ("POST", CHAT, {**BODY, "temperature": 9}, 400),
@@ -102,7 +102,7 @@ def test_the_names_of_this_machine_are_taken(http: httpx.Client, host: str) -> N
 
 
 def test_no_such_path(http: httpx.Client) -> None:
-    for method, path in (("GET", "/"), ("POST", "/v1/nothing"), ("GET", "/v1/chat/completions/x"), ("GET", "/v1")):
+    for method, path in (("GET", "/"), ("POST", "/v1/nothing"), ("GET", "/v1/completions/x"), ("GET", "/v1")):
         error = error_of(http.request(method, path), 404)
         assert error["type"] == "invalid_request_error"
         assert path in error["message"]
@@ -110,7 +110,8 @@ def test_no_such_path(http: httpx.Client) -> None:
 
 def test_no_such_method(http: httpx.Client) -> None:
     for method, path, allowed in (
-        ("GET", CHAT, "POST"),
+        ("GET", "/v1/completions", "POST"),
+        ("PUT", CHAT, "POST"),
         ("DELETE", "/v1/models", "GET"),
         ("PUT", "/v1/embeddings", "POST"),
     ):

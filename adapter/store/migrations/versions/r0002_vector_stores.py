@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("expires_days", sa.Integer),
         sa.Column("expires_at", sa.Double),
         sa.Column("model", sa.Text, nullable=False),
+        sa.Column("dimensions", sa.Integer, nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("description", sa.Text),
@@ -31,9 +32,7 @@ def upgrade() -> None:
     op.create_table(
         "vector_store_batches",
         sa.Column("id", sa.Text, primary_key=True),
-        sa.Column(
-            "vector_store_id", sa.Text, sa.ForeignKey("vector_stores.id", ondelete="CASCADE"), nullable=False
-        ),
+        sa.Column("vector_store_id", sa.Text, sa.ForeignKey("vector_stores.id", ondelete="CASCADE"), nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("cancelled", sa.Boolean, nullable=False),
     )

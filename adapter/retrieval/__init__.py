@@ -1,0 +1,1 @@
+"""Search in the texts of files: chunks, their vectors, and what is nearest to a question."""
