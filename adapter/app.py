@@ -19,11 +19,15 @@ from adapter.prompts import PromptTemplates
 from adapter.request_context import context_of
 from adapter.responses.archive import Archive
 from adapter.responses.runs import Runs
+from adapter.retrieval.embedder import Embedder
+from adapter.retrieval.ingestion import Ingestion
+from adapter.retrieval.search import VectorSearch
 from adapter.routes import (
     chat,
     completions,
     conversations,
     embeddings,
+    files,
     health,
     models,
     rerank,
@@ -33,6 +37,8 @@ from adapter.routes import (
     score,
     stored_completions,
     tokenize,
+    vector_store_files,
+    vector_stores,
 )
 from adapter.security.keys import KeyRing
 from adapter.security.sealing import Sealer
@@ -44,6 +50,8 @@ from adapter.triton.registry import ModelRegistry
 from adapter.triton.tokenizers import TokenizerSource
 
 VERSION = "0.1.0"
+
+_FORM_BYTES = 64 << 10  # of an upload, beside the file
 
 
 def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
@@ -60,6 +68,8 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
         )
         archive = Archive(store)
         runs = Runs(archive, settings.max_background)
+        embedder = Embedder(channel, registry, settings.embedding_model, settings.request_timeout)
+        ingestion = Ingestion(store, media.documents, embedder)
         app.state.services = Services(
             settings,
             channel,
@@ -70,13 +80,18 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
             runs,
             Sealer(store.secret()),
             PromptTemplates(settings.prompts),
+            embedder,
+            ingestion,
+            VectorSearch(store, embedder),
         )
         registry.start()
         runs.start()
+        ingestion.start()
         try:
             yield
         finally:
             await runs.stop()
+            await ingestion.stop()
             await store.close()
             await registry.stop()
             await media.aclose()
@@ -98,6 +113,9 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
         responses,
         response_socket,
         conversations,
+        files,
+        vector_stores,
+        vector_store_files,
         embeddings,
         rerank,
         score,
@@ -109,7 +127,11 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
     app.add_exception_handler(APIError, _answer_api_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_middleware(
-        FrontDoor, keys=keys, max_requests=settings.max_concurrent_requests, max_body=settings.max_body_bytes
+        FrontDoor,
+        keys=keys,
+        max_requests=settings.max_concurrent_requests,
+        max_body=settings.max_body_bytes,
+        max_upload=settings.max_file_bytes + _FORM_BYTES,
     )
     return app
 

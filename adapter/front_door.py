@@ -23,6 +23,7 @@ logger = logging.getLogger("tritongate.requests")
 # Open to everybody: health for load balancers, and the description of the API.
 _OPEN = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
 _PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
+_UPLOADS = frozenset({"/v1/files"})
 _CLIENT_LEFT = 499  # never sent; for logs and metrics
 
 
@@ -32,13 +33,17 @@ class FrontDoor:
     Args:
         max_requests: requests that may be answered at the same time; one more gets 503.
         max_body: bytes of a request body.
+        max_upload: the same where a file is uploaded, which does not stay in memory; None: `max_body`.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: KeyRing, max_requests: int, max_body: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keys: KeyRing, max_requests: int, max_body: int, max_upload: int | None = None
+    ) -> None:
         self._app = app
         self._keys = keys
         self._max_requests = max_requests
         self._max_body = max_body
+        self._max_upload = max_body if max_upload is None else max_upload
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +71,7 @@ class FrontDoor:
         metrics.IN_FLIGHT.inc()
         try:
             self._admit(scope, context)
-            await self._app(scope, limited(receive, self._max_body), counted_send)
+            await self._app(scope, limited(receive, self._largest_body(scope)), counted_send)
         except ClientDisconnect:  # in the middle of its own request
             context.abandoned = True
         except (Exception, asyncio.CancelledError) as error:
@@ -127,7 +132,10 @@ class FrontDoor:
         if self._in_flight > self._max_requests:
             raise overloaded(f"This server answers {self._max_requests} requests at a time. Try again soon.")
         if scope["type"] == "http":
-            check_content_length(scope, self._max_body)
+            check_content_length(scope, self._largest_body(scope))
+
+    def _largest_body(self, scope: Scope) -> int:
+        return self._max_upload if scope["path"] in _UPLOADS else self._max_body
 
     def _key_id(self, authorization: bytes) -> str:
         scheme, _, key = authorization.decode("latin-1").partition(" ")
@@ -154,8 +162,8 @@ def _check_origin(headers: dict[bytes, bytes]) -> None:
     if origin and origin.rpartition("://")[2] != headers.get(b"host", b"").decode("latin-1"):
         raise APIError(
             403,
-            "This server has no API key, and takes nothing from web pages of other sites. To let them in, give it a key: "
-            "tritongate keys new.",
+            "This server has no API key, and takes nothing from web pages of other sites. To let them in, give it a "
+            "key: tritongate keys new.",
             code="origin_not_allowed",
         )
 

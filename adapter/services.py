@@ -10,6 +10,9 @@ from adapter.media.loader import MediaLoader
 from adapter.prompts import PromptTemplates
 from adapter.responses.archive import Archive
 from adapter.responses.runs import Runs
+from adapter.retrieval.embedder import Embedder
+from adapter.retrieval.ingestion import Ingestion
+from adapter.retrieval.search import VectorSearch
 from adapter.security.sealing import Sealer
 from adapter.settings import Settings
 from adapter.store.store import Store
@@ -28,6 +31,9 @@ class Services:
     runs: Runs
     sealer: Sealer
     prompts: PromptTemplates
+    embedder: Embedder
+    ingestion: Ingestion
+    vector_search: VectorSearch
 
 
 def services_of(request: Request) -> Services:

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     )
     cache_dir: Path | None = Field(default=None, description="where downloaded tokenizers are kept")
     max_body_bytes: int = Field(default=16 << 20, gt=0, description="largest request body, in bytes")
+    max_file_bytes: int = Field(default=64 << 20, gt=0, le=64 << 20, description="largest file of /v1/files, in bytes")
     max_concurrent_requests: int = Field(default=512, gt=0, description="requests in flight; more get 503")
     request_timeout: float = Field(default=600.0, gt=0, le=_A_DAY, description="longest generation, in seconds")
     shutdown_timeout: float = Field(
@@ -90,6 +91,9 @@ class Settings(BaseSettings):
     max_background: int = Field(default=64, gt=0, description="responses in the background; more get 503")
     tool_timeout: float = Field(
         default=60.0, gt=0, le=_A_DAY, description="longest call of a tool that this server runs, in seconds"
+    )
+    embedding_model: str = Field(
+        default="", description="embedding model of new vector stores; unset: the first that Triton has"
     )
     prompts: Path | None = Field(default=None, description="folder of prompt templates for responses")
     stream_usage: StreamUsage = Field(

@@ -29,7 +29,9 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from build.engine_settings import ENGINE_SETTINGS, ENGINES_OF_KIND, Setting
+from build.engine_settings import ENGINE_SETTINGS, ENGINES_OF_KIND, GPU_ENGINES, Setting
+from build.gpu_options import BuildOptions, Checkpoint
+from build.quantization import split_id
 from tokentext.files import TOKENIZER_FILES
 
 if sys.version_info >= (3, 11):
@@ -38,6 +40,7 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 CATALOG = Path(__file__).with_name("catalog.toml")
+LOCAL_PATHS = ("engine_dir", "tokenizer_dir", "tokenizer_info")
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -153,7 +156,9 @@ class ModelEntry:
     """One model of the catalog.
 
     `name` is the Triton name, `created` Unix seconds, `settings` complete: every setting of the engine is there.
-    `engine_dir` and `tokenizer_dir` name folders on this machine (compiled engines only).
+    `engine_dir` (of `tensorrt_llm_api`: the checkpoint), `tokenizer_dir` and `tokenizer_info` (a file for guided decoding)
+    are on this machine; they are given, or `build/llm_engine.py` makes them from `checkpoint`, as `build` says.
+    `quantization` is what the weights are in, where that is known.
     """
 
     id: ServedId
@@ -177,6 +182,10 @@ class ModelEntry:
     score_activation: Literal["", "sigmoid", "none"] = ""
     engine_dir: Path | None = None
     tokenizer_dir: Path | None = None
+    tokenizer_info: Path | None = None
+    quantization: StrictStr = ""
+    checkpoint: Checkpoint | None = None
+    build: BuildOptions = field(default_factory=BuildOptions)
 
     @model_validator(mode="after")
     def _complete(self) -> ModelEntry:
@@ -198,6 +207,28 @@ class ModelEntry:
         """The one file of the weights."""
         return self.of_role("weights")[0]
 
+    def for_gpu(self, quantization: str = "") -> ModelEntry:
+        """The entry as it is built for a GPU; with a quantization, under an id and a name that end in it.
+
+        Raises:
+            CatalogError: it has no checkpoint, or is not offered so.
+        """
+        if self.checkpoint is None:
+            raise CatalogError(f"{self.id}: has no checkpoint, so nothing can be built for a GPU")
+        chosen = quantization or self.build.quantization
+        if chosen not in self.build.offers():
+            raise CatalogError(f"{self.id}: quantization: {chosen} is not offered; {', '.join(self.build.offers())} are")
+        return replace(
+            self,
+            id=f"{self.id}:{quantization}" if quantization else self.id,
+            name=f"{self.name}-{quantization}" if quantization else self.name,
+            engine=self.build.engine,
+            settings=self.settings if self.engine == self.build.engine else {},
+            quantization=chosen,
+            files=(),
+            modalities=("text",),
+        )
+
 
 def _with_defaults(engine: str, given: Mapping[str, Setting]) -> dict[str, Setting]:
     settings = dict(ENGINE_SETTINGS[engine])
@@ -217,12 +248,15 @@ def _mismatches(entry: ModelEntry) -> list[str]:
     """What the engine needs and the entry lacks, or holds in vain."""
     problems = []
     count = len(entry.of_role("weights"))
-    if entry.engine == "tensorrt_llm":
+    folders = ("engine_dir", "tokenizer_dir")
+    if entry.engine in GPU_ENGINES:
         if entry.files:
-            problems.append("files: a compiled engine is not fetched; set engine_dir and tokenizer_dir")
-        problems += [f"{key}: missing" for key in ("engine_dir", "tokenizer_dir") if getattr(entry, key) is None]
+            problems.append("files: an engine for a GPU is not fetched; set checkpoint, or engine_dir and tokenizer_dir")
+        if entry.checkpoint is None or any(getattr(entry, key) for key in folders):
+            problems += [f"{key}: missing" for key in folders if getattr(entry, key) is None]
     else:
-        problems += [f"{key}: only for tensorrt_llm" for key in ("engine_dir", "tokenizer_dir") if getattr(entry, key)]
+        given = (*folders, "tokenizer_info")
+        problems += [f"{key}: only for {', '.join(GPU_ENGINES)}" for key in given if getattr(entry, key)]
         suffix = ".gguf" if entry.engine == "llama_cpp" else ".safetensors"
         if count != 1 or not entry.weights.name.endswith(suffix):
             problems.append(f"files: exactly one file of role weights, a {suffix}, is needed")
@@ -236,6 +270,10 @@ def _mismatches(entry: ModelEntry) -> list[str]:
         problems.append("dimensions, matryoshka: only for embedding models")
     if entry.kind != "reranker" and entry.score_activation:
         problems.append("score_activation: only for rerankers")
+    if entry.checkpoint is not None and entry.kind != "chat":
+        problems.append("checkpoint: only for chat models")
+    if entry.checkpoint is None and entry.build != BuildOptions():
+        problems.append("build: there is no checkpoint to build from")
     if entry.kind != "chat":
         problems += [f"files: {name} is missing" for name in ("config.json", "tokenizer.json") if name not in names]
         if entry.fim:
@@ -258,14 +296,19 @@ class Catalog:
     entries: tuple[ModelEntry, ...]
 
     def get(self, model_id: str) -> ModelEntry:
-        """The entry with this served id.
+        """The entry with this served id; `ID:QUANTIZATION` is the entry as it is built so.
 
         Raises:
             CatalogError: there is none; the message lists what there is.
         """
+        base, quantization = split_id(model_id)
         for entry in self.entries:
             if entry.id == model_id:
                 return entry
+            if entry.id == base and quantization == entry.quantization and entry.engine not in GPU_ENGINES:
+                return entry
+            if entry.id == base:
+                return entry.for_gpu(quantization)
         known = ", ".join(entry.id for entry in self.entries)
         raise CatalogError(f"no model {model_id!r} in {self.path}; it has {known}")
 
@@ -326,6 +369,10 @@ def _located(entry: ModelEntry, folder: Path) -> ModelEntry:
     return replace(
         entry,
         files=tuple(replace(file, sources=tuple(map(resolve, file.sources))) for file in entry.files),
-        engine_dir=folder / entry.engine_dir if entry.engine_dir else None,
-        tokenizer_dir=folder / entry.tokenizer_dir if entry.tokenizer_dir else None,
+        **{key: folder / path for key in LOCAL_PATHS if (path := getattr(entry, key))},
+        checkpoint=_located_checkpoint(entry.checkpoint, folder),
     )
+
+
+def _located_checkpoint(checkpoint: Checkpoint | None, folder: Path) -> Checkpoint | None:
+    return replace(checkpoint, path=folder / checkpoint.path) if checkpoint and checkpoint.path else checkpoint

@@ -28,12 +28,33 @@ ENGINE_SETTINGS: dict[str, dict[str, Setting]] = {
         "enable_kv_cache_reuse": True,
         "enable_chunked_context": False,
         "logits_datatype": "TYPE_FP32",
-        "xgrammar_tokenizer_info_path": "",
+        "gpu_device_ids": "",
+        "participant_ids": "",
+        "max_tokens_in_paged_kv_cache": "",
+        "max_attention_window_size": "",
+        "sink_token_length": "",
+        "kv_cache_host_memory_bytes": "",
+        "gpu_weights_percent": "",
+        "multi_block_mode": "",
+        "cuda_graph_mode": "",
+        "cuda_graph_cache_size": "",
+        "enable_context_fmha_fp32_acc": "",
+        "decoding_mode": "",
+        "speculative_decoding_fast_logits": "",
+        "lora_cache_optimal_adapter_size": "",
+        "lora_cache_max_adapter_size": "",
+        "lora_cache_gpu_memory_fraction": "",
+        "lora_cache_host_memory_bytes": "",
+        "lora_prefetch_dir": "",
+        "iter_stats_max_iterations": "",
+        "request_stats_max_iterations": "",
     },
 }
 
+GPU_ENGINES = ("tensorrt_llm", "tensorrt_llm_api")  # served from a checkpoint that build/llm_engine.py has built
+
 ENGINES_OF_KIND: dict[str, tuple[str, ...]] = {
-    "chat": ("llama_cpp", "tensorrt_llm"),
+    "chat": ("llama_cpp", *GPU_ENGINES),
     "embedding": ("onnxruntime",),
     "reranker": ("onnxruntime",),
 }

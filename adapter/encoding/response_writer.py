@@ -9,7 +9,7 @@ from typing import Any
 from adapter.encoding.call_items import CallForm, CallItem, CallKind, PendingCall
 from adapter.encoding.output_items import Item, OutputItems
 from adapter.encoding.response_usage import ResponseUsage
-from adapter.encoding.text_items import Citations, MessageItem, ReasoningItem
+from adapter.encoding.text_items import Citations, MessageItem, ReasoningItem, SummaryItem
 from adapter.encoding.wire_event import WireEvent, WireEvents
 from adapter.generation.events import (
     Event,
@@ -67,6 +67,7 @@ class ResponseWriter:
         logprobs: of output text are shown.
         obfuscation: deltas are padded by random characters.
         seal: makes `encrypted_content` of reasoning; None: it was not asked for.
+        summary: reasoning is shown as a summary instead of as content.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class ResponseWriter:
         logprobs: bool,
         obfuscation: bool = False,
         seal: Callable[[str], str] | None = None,
+        summary: bool = False,
     ) -> None:
         self.calls = calls
         self.citations: Citations | None = None
@@ -85,6 +87,7 @@ class ResponseWriter:
         self._body = body
         self._tokenizer = tokenizer if logprobs else None
         self._seal = seal
+        self._reasoning_form = SummaryItem if summary else ReasoningItem
         self._events = WireEvents(obfuscation=obfuscation)
         self._output = OutputItems(self._events, body["output"])
         self._usage = ResponseUsage()
@@ -136,7 +139,7 @@ class ResponseWriter:
             if self._reasoning is not None:
                 return [self._reasoning.delta(event)]
             closing = self._close("completed")
-            self._reasoning = reasoning = ReasoningItem(self._output, self._seal)
+            self._reasoning = reasoning = self._reasoning_form(self._output, self._seal)
             return [*closing, *reasoning.opening, reasoning.delta(event)]
         if type(event) is ToolCallDelta:
             self._usage.done = event.completion_tokens

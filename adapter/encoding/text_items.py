@@ -15,9 +15,17 @@ Citations = Callable[[str], Iterable[dict[str, Any]]]
 
 
 class _TextItem:
-    """An item whose content is one part of text. `opening` is to be sent before the first delta."""
+    """An item with one part of text. `opening` is to be sent before the first delta.
 
-    events: str  # the name of those of its text, up to `.delta` and `.done`
+    events: the name of its text's events, up to `.delta` and `.done`.
+    part_events: likewise of its part, up to `.added` and `.done`.
+    parts: the item's field that has the part; index: the events' field that says which one it is.
+    """
+
+    events: str
+    part_events = "response.content_part"
+    parts = "content"
+    index = "content_index"
 
     def __init__(self, output: OutputItems, item: dict[str, Any], part: dict[str, Any], *, logprobs: bool) -> None:
         self._output = output
@@ -25,9 +33,9 @@ class _TextItem:
         self._part = part
         self._pieces: list[str] = []
         added = output.add(item)
-        self._place = {"item_id": item["id"], "output_index": output.place(item["id"]), "content_index": 0}
-        item["content"].append(part)
-        self.opening = [added, output.events.event("response.content_part.added", **self._place, part=part)]
+        self._place = {"item_id": item["id"], "output_index": output.place(item["id"]), self.index: 0}
+        item[self.parts].append(part)
+        self.opening = [added, output.events.event(self.part_events + ".added", **self._place, part=part)]
         self._deltas = Deltas(output.events, self.events + ".delta", self._place, logprobs=logprobs)
 
     def settle(self) -> None:
@@ -38,7 +46,7 @@ class _TextItem:
         """The last events; `fields` are further ones of the text's `.done`."""
         event = self._output.events.event
         text_done = event(self.events + ".done", **self._place, text=self._part["text"], **fields)
-        part_done = event("response.content_part.done", **self._place, part=self._part)
+        part_done = event(self.part_events + ".done", **self._place, part=self._part)
         self._item["status"] = status
         return [text_done, part_done, self._output.done(self._item)]
 
@@ -88,11 +96,12 @@ class ReasoningItem(_TextItem):
     """
 
     events = "response.reasoning_text"
+    part_type = "reasoning_text"
 
     def __init__(self, output: OutputItems, seal: Callable[[str], str] | None) -> None:
         # Without `encrypted_content`: by Open Responses' schema it is a string, where it is at all.
         item = {"type": "reasoning", "id": new_id("rs_"), "status": "in_progress", "summary": [], "content": []}
-        super().__init__(output, item, {"type": "reasoning_text", "text": ""}, logprobs=False)
+        super().__init__(output, item, {"type": self.part_type, "text": ""}, logprobs=False)
         self._seal = seal
 
     def delta(self, delta: ReasoningDelta) -> WireEvent:
@@ -104,3 +113,13 @@ class ReasoningItem(_TextItem):
         if self._seal is not None:
             self._item["encrypted_content"] = self._seal(self._part["text"])
         return self._done(status)
+
+
+class SummaryItem(ReasoningItem):
+    """Reasoning shown as its own summary, for clients that look for one: nothing is left out."""
+
+    events = "response.reasoning_summary_text"
+    part_events = "response.reasoning_summary_part"
+    part_type = "summary_text"
+    parts = "summary"
+    index = "summary_index"

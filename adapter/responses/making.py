@@ -98,6 +98,7 @@ def _begin(services: Services, ask: Ask, *, generate: bool, background: bool) ->
         {},
         logprobs=ask.sampling.logprobs,
         obfuscation=request.stream_options is not None and bool(request.stream_options.include_obfuscation),
+        summary=request.reasoning is not None and request.reasoning.summarized,
         seal=partial(services.sealer.seal, ask.owner, REASONING) if request.includes(_SEALED_REASONING) else None,
     )
     turns = Turns(

@@ -8,8 +8,6 @@ from itertools import accumulate
 
 from tokentext import TextTokenizer
 
-DEFAULT_CHUNK, DEFAULT_OVERLAP = 800, 400
-LEAST_CHUNK, MOST_CHUNK = 100, 4096
 _SLICE = 200_000  # characters that are tokenized at once: what a tokenizer knows of a token takes a hundred bytes
 
 

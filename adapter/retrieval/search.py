@@ -36,7 +36,7 @@ class VectorSearch:
         self._embedder = embedder
         self._room = asyncio.Semaphore(_AT_ONCE)
 
-    async def stores(self, owner: str, vector_store_ids: Sequence[str], param: str) -> list[VectorStore]:
+    async def stores(self, owner: str, vector_store_ids: Sequence[str], param: str | None) -> list[VectorStore]:
         """The vector stores, which counts as a use of them.
 
         Raises:

@@ -14,9 +14,10 @@ from adapter.schema.verbosity import Verbosity
 _Summary = Annotated[
     Any,
     refused(
-        "The reasoning itself is in the 'content' of the reasoning items, and is not summed up: leave it out, or send "
-        "'auto'.",
+        "Reasoning is not condensed: with 'auto' or 'detailed' all of it is shown as the summary, without it as the "
+        "'content' of the reasoning items.",
         "auto",
+        "detailed",
     ),
 ]
 
@@ -50,6 +51,11 @@ class ReasoningOptions(RequestModel):
     generate_summary: _Summary = None
     context: Annotated[Any, refused("The model's chat template decides which reasoning it sees again.", "auto")] = None
     mode: Annotated[Any, refused("There is one mode: leave it out.", "standard")] = None
+
+    @property
+    def summarized(self) -> bool:
+        """Whether reasoning is shown as a summary."""
+        return bool(self.summary or self.generate_summary)
 
 
 class ResponseStreamOptions(RequestModel):

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from adapter.errors import invalid_request
-from adapter.retrieval.chunking import DEFAULT_CHUNK, DEFAULT_OVERLAP, LEAST_CHUNK, MOST_CHUNK
 from adapter.schema.attribute_filters import Filter, attribute_filter
 from adapter.schema.attributes import Attributes
 from adapter.schema.body import RequestModel
@@ -16,6 +15,8 @@ from adapter.schema.response_parts import ObjectID
 from adapter.schema.unsupported import refused
 from adapter.store.vector_store_files import FileToAdd
 
+_DEFAULT_CHUNK, _DEFAULT_OVERLAP = 800, 400  # tokens, as OpenAI's `auto`
+_LEAST_CHUNK, _MOST_CHUNK = 100, 4096
 _MOST_AT_CREATION = 500  # files, as in OpenAI's API
 _MOST_IN_BATCH = 2000
 _MOST_QUERIES = 16
@@ -37,8 +38,8 @@ class AutoChunking(RequestModel):
 
 
 class StaticSizes(RequestModel):
-    max_chunk_size_tokens: Annotated[int, Field(ge=LEAST_CHUNK, le=MOST_CHUNK)]
-    chunk_overlap_tokens: Annotated[int, Field(ge=0, le=MOST_CHUNK // 2)]
+    max_chunk_size_tokens: Annotated[int, Field(ge=_LEAST_CHUNK, le=_MOST_CHUNK)]
+    chunk_overlap_tokens: Annotated[int, Field(ge=0, le=_MOST_CHUNK // 2)]
 
 
 class StaticChunking(RequestModel):
@@ -160,7 +161,7 @@ class VectorStoreSearch(RequestModel):
 def chunk_sizes(strategy: Chunking, place: str) -> tuple[int, int]:
     """Tokens of a chunk, and of its overlap with the next. Raises APIError, 400."""
     if not isinstance(strategy, StaticChunking):
-        return DEFAULT_CHUNK, DEFAULT_OVERLAP
+        return _DEFAULT_CHUNK, _DEFAULT_OVERLAP
     size, overlap = strategy.static.max_chunk_size_tokens, strategy.static.chunk_overlap_tokens
     if overlap > size // 2:
         param = f"{place}.static.chunk_overlap_tokens"

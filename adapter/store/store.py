@@ -89,6 +89,10 @@ class Store:
         """Removes what has expired, and the oldest while all is over `max_bytes`; nothing that runs."""
         return await self._sweeper.sweep()
 
+    def now(self) -> float:
+        """Unix seconds, by the clock of the records' times."""
+        return self._limits.clock()
+
     @property
     def sweep_due(self) -> bool:
         """Whether so much was written here since the last sweep that the next one should not wait."""

@@ -104,7 +104,7 @@ def stream(client: openai.OpenAI, **asked: Any) -> tuple[list[str], dict[str, An
     fold, types = ResponseFold(), []
     with client.responses.with_streaming_response.create(stream=True, **asked) as answer:
         for line in answer.iter_lines():
-            if line.startswith("data: "):
+            if line.startswith("data: {"):
                 event = json.loads(line.removeprefix("data: "))
                 check_event(event)
                 fold.add(event)
@@ -264,7 +264,7 @@ def test_web_search(client: openai.OpenAI, searched: RunningSearch) -> None:
         "model": models.GOOD_CHAT,
         "input": "When is high water at Husum?",
         "tools": [{"type": "web_search", "search_context_size": "low"}],
-        "tool_choice": {"type": "web_search"},
+        "tool_choice": "required",
         "include": ["web_search_call.action.sources"],
         "temperature": 0,
         "max_output_tokens": 200,

@@ -14,9 +14,14 @@ _LAST = ("response.completed", "response.incomplete", "response.failed")
 _TEXTS = {  # deltas: where the text goes, and whether it is a part's
     "response.output_text": ("text", True),
     "response.reasoning_text": ("text", True),
+    "response.reasoning_summary_text": ("text", True),
     "response.function_call_arguments": ("arguments", False),
     "response.custom_tool_call_input": ("input", False),
     "response.mcp_call_arguments": ("arguments", False),
+}
+_PARTS = {  # the item's field that has the parts, and the events' that says which one is meant
+    "response.content_part": ("content", "content_index"),
+    "response.reasoning_summary_part": ("summary", "summary_index"),
 }
 _CHANGED_BY_DONE = {  # fields of an item that no event but `output_item.done` tells of
     "message": {"status"},
@@ -73,10 +78,9 @@ class ResponseFold:
         stem, _, last = type_.rpartition(".")
         if stem in _TEXTS:
             self._text(stem, last, event)
-        elif type_ == "response.content_part.added":
-            self._add_part(index, event["content_index"], event["part"])
-        elif type_ == "response.content_part.done":
-            self._finish_part(index, event["content_index"], event["part"])
+        elif stem in _PARTS:
+            parts, which = _PARTS[stem]
+            (self._add_part if last == "added" else self._finish_part)(index, parts, event[which], event["part"])
         elif type_ == "response.output_text.annotation.added":
             annotations = self._part(event)["annotations"]
             assert event["annotation_index"] == len(annotations)
@@ -114,27 +118,30 @@ class ResponseFold:
         self.output[index] = copy.deepcopy(item)
         self._open_items.remove(index)
 
-    def _add_part(self, index: int, part_index: int, part: dict[str, Any]) -> None:
-        content = self.output[index]["content"]
-        assert part_index == len(content), "content_index is not the next"
+    def _add_part(self, index: int, parts: str, part_index: int, part: dict[str, Any]) -> None:
+        content = self.output[index][parts]
+        assert part_index == len(content), "the index of a part is not the next"
         content.append(copy.deepcopy(part))
         self._open_parts.add((index, part_index))
 
-    def _finish_part(self, index: int, part_index: int, part: dict[str, Any]) -> None:
+    def _finish_part(self, index: int, parts: str, part_index: int, part: dict[str, Any]) -> None:
         assert (index, part_index) in self._texts_done, "a part is done before its text"
-        assert part == self.output[index]["content"][part_index], "a part ends as another than was told"
+        assert part == self.output[index][parts][part_index], "a part ends as another than was told"
         self._open_parts.remove((index, part_index))
 
     def _part(self, event: Event) -> dict[str, Any]:
-        place = (event["output_index"], event["content_index"])
+        parts, which = _PARTS[
+            "response.reasoning_summary_part" if "summary_index" in event else "response.content_part"
+        ]
+        place = (event["output_index"], event[which])
         assert place in self._open_parts, f"{event['type']}: part {place} is not open"
-        part: dict[str, Any] = self.output[place[0]]["content"][place[1]]
+        part: dict[str, Any] = self.output[place[0]][parts][place[1]]
         return part
 
     def _text(self, stem: str, last: str, event: Event) -> None:
         field, of_part = _TEXTS[stem]
         holder = self._part(event) if of_part else self.output[event["output_index"]]
-        place = (event["output_index"], event["content_index"] if of_part else None)
+        place = (event["output_index"], event.get("content_index", event.get("summary_index")) if of_part else None)
         assert place not in self._texts_done, f"{event['type']}: the text is done"
         if last == "delta":
             holder[field] += event["delta"]

@@ -238,6 +238,21 @@ def test_reasoning_is_sealed_whole_when_it_is_done(tokenizer: TextTokenizer) -> 
     assert "encrypted_content" not in added["item"]
 
 
+def test_reasoning_as_a_summary(tokenizer: TextTokenizer) -> None:
+    client = begun(tokenizer, summary=True)
+    said(client, ReasoningDelta("ab", 1), ReasoningDelta("c", 2), TextDelta("x", 3), Finish("stop", PROMPT, 3))
+    client.take(client.writer.complete())
+    item = client.writer.body["output"][0]
+    assert (item["summary"], item["content"]) == ([{"type": "summary_text", "text": "abc"}], [])
+    part = ["reasoning_summary_part.added", *["reasoning_summary_text.delta"] * 2]
+    assert client.types[2:8] == [
+        "output_item.added",
+        *part,
+        "reasoning_summary_text.done",
+        "reasoning_summary_part.done",
+    ]
+
+
 @pytest.mark.parametrize("event", [TextDelta, ReasoningDelta])
 def test_obfuscated_deltas_do_not_tell_the_length_of_their_text(tokenizer: TextTokenizer, event: Any) -> None:
     client = begun(tokenizer, obfuscation=True)

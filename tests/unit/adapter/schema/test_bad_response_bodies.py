@@ -217,7 +217,7 @@ CASES: list[tuple[dict[str, Any], str, str | None, str]] = [
         UNSUPPORTED,
         "Lark",
     ),
-    ({"reasoning": {"summary": "detailed"}}, "reasoning.summary", UNSUPPORTED, "'auto'"),
+    ({"reasoning": {"summary": "concise"}}, "reasoning.summary", UNSUPPORTED, "'auto'"),
     ({"reasoning": {"mode": "pro"}}, "reasoning.mode", UNSUPPORTED, ""),
     (tool({"type": "web_search"}, external_web_access=False), "tools[0].external_web_access", UNSUPPORTED, ""),
 ]

@@ -1,0 +1,55 @@
+"""The quantizations that a model can be asked for by name: what its weights weigh, which engine and GPU take it.
+
+Names are those of TensorRT-LLM's `examples/quantization/quantize.py --qformat`, of the floating-point types, and
+llama.cpp's. GPUs by CUDA compute capability: FP8 arithmetic came with Ada (8.9), NVFP4 with Blackwell (10.0), BF16 and
+the INT8 and INT4 kernels of TensorRT-LLM with Ampere (8.0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """One of them.
+
+    Args:
+        dtype: of what is not quantized: embeddings, norms, the head (`bfloat16`, `float16`; "": the checkpoint's own).
+        qformat: TensorRT-LLM's name; "" where nothing is quantized.
+        bytes_per_weight: of a quantized matrix, scales included (AWQ: FP16 per 128, NVFP4: FP8 per 16).
+        kv_cache_dtype: what the cache of keys and values becomes with it: "fp8", "int8", or "" for the dtype's own.
+        gemm_plugin: what `trtllm-build --gemm_plugin` takes for it.
+        least_capability: of the GPU, (major, minor).
+        gpu: whether a GPU engine takes it; else llama.cpp.
+    """
+
+    name: str
+    dtype: str
+    qformat: str
+    bytes_per_weight: float
+    kv_cache_dtype: str = ""
+    gemm_plugin: str = "auto"
+    least_capability: tuple[int, int] = (7, 0)
+    gpu: bool = True
+
+
+_ALL = (
+    Quantization("fp16", "float16", "", 2.0),
+    Quantization("bf16", "bfloat16", "", 2.0, least_capability=(8, 0)),
+    Quantization("fp8", "", "fp8", 1.0, kv_cache_dtype="fp8", gemm_plugin="fp8", least_capability=(8, 9)),
+    Quantization("int8_sq", "float16", "int8_sq", 1.0, least_capability=(8, 0)),
+    Quantization("int4_awq", "", "int4_awq", 0.5 + 2 / 128, least_capability=(8, 0)),
+    Quantization(
+        "nvfp4", "", "nvfp4", 0.5 + 1 / 16, kv_cache_dtype="fp8", gemm_plugin="nvfp4", least_capability=(10, 0)
+    ),
+    Quantization("q4_k_m", "", "", 4.85 / 8, gpu=False),  # llama.cpp's own figure for 8 billion parameters
+)
+
+QUANTIZATIONS: dict[str, Quantization] = {quantization.name: quantization for quantization in _ALL}
+
+
+def split_id(model_id: str) -> tuple[str, str]:
+    """`ID:QUANTIZATION` in its parts; the second is empty where what follows the last colon is no quantization."""
+    base, colon, last = model_id.rpartition(":")
+    return (base, last) if colon and last in QUANTIZATIONS else (model_id, "")
