@@ -1,4 +1,4 @@
-"""HTTP load that costs little itself: `python -m tests.bench.http_load PORT chat|proxy`.
+"""HTTP load that costs little itself: `python -m tests.bench.http_load PORT chat|responses|proxy`.
 
 Bare sockets; answers are only collected while the clock runs, and checked token by token afterwards.
 """
@@ -63,14 +63,14 @@ class Answer(asyncio.Protocol):
 
 
 class Load:
-    """Args: kind: `chat` (the adapter) or `proxy`."""
+    """Args: kind: `chat` or `responses` (the adapter), or `proxy`."""
 
     def __init__(self, port: int, kind: str) -> None:
         self._port = port
         self._kind = kind
 
     async def run(self, run: Run) -> Outcome:
-        marker = b'"content":"' if self._kind == "chat" else b"data: "
+        marker = {"chat": b'"content":"', "responses": b'"delta":"'}.get(self._kind, b"data: ")
         connections = [await self._connect(marker) for _ in range(run.streams)]
         request = self._request(run.tokens)
         first_tokens: list[float] = []
@@ -102,12 +102,17 @@ class Load:
 
     def _request(self, tokens: int) -> bytes:
         body = str(tokens).encode()
+        path = "/v1/chat/completions"
         if self._kind == "chat":
             messages = [{"role": "user", "content": "Say many words."}]
             wanted = {"model": MODEL_ID, "messages": messages, "max_tokens": tokens, "stream": True}
             body = json.dumps(wanted).encode()
+        elif self._kind == "responses":  # stored, as they are unless a client says otherwise
+            path = "/v1/responses"
+            said = {"model": MODEL_ID, "input": "Say many words.", "max_output_tokens": tokens, "stream": True}
+            body = json.dumps(said).encode()
         head = (
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer bench\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer bench\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
@@ -120,6 +125,8 @@ class Load:
             raise WorkerFailed(f"a stream has no end: {rest[-500:]!r}")
         if self._kind == "proxy":
             received = sum(event.count(b",") + 1 for event in events)
+        elif self._kind == "responses":
+            received = checked_response(events, tokens)
         else:
             received = checked_chat(events, tokens)
         if received != tokens:
@@ -137,15 +144,32 @@ def checked_chat(events: list[bytes], tokens: int) -> int:
         raise WorkerFailed(f"an error in the stream: {problem}")
     choices = [choice for chunk in chunks for choice in chunk["choices"]]
     text = "".join([choice["delta"].get("content") or "" for choice in choices])
-    words = WORDS.split()
-    wanted = "".join([f" {words[place % len(words)]}" for place in range(tokens)])
-    if text != wanted:
-        raise WorkerFailed(f"{len(text)} characters of text, not the engine's {len(wanted)}: {text[-100:]!r}")
+    _check_text(text, tokens)
     reasons = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
     if reasons != ["length"]:
         raise WorkerFailed(f"finish reasons {reasons}, not one `length`")
     usage = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
     return int(usage[-1]["completion_tokens"]) if usage else len(text.split())
+
+
+def checked_response(events: list[bytes], tokens: int) -> int:
+    """How many tokens a streamed response holds, by its own usage.
+
+    Raises:
+        WorkerFailed: it did not end for its length, or has another text than the engine's.
+    """
+    wires = [json.loads(event.partition(b"\ndata: ")[2]) for event in events]
+    if wires[-1]["type"] != "response.incomplete":
+        raise WorkerFailed(f"the last event is {wires[-1]}")
+    _check_text("".join([wire["delta"] for wire in wires if wire["type"] == "response.output_text.delta"]), tokens)
+    return int(wires[-1]["response"]["usage"]["output_tokens"])
+
+
+def _check_text(text: str, tokens: int) -> None:
+    words = WORDS.split()
+    wanted = "".join([f" {words[place % len(words)]}" for place in range(tokens)])
+    if text != wanted:
+        raise WorkerFailed(f"{len(text)} characters of text, not the engine's {len(wanted)}: {text[-100:]!r}")
 
 
 def dechunked(body: bytes) -> bytes:

@@ -15,7 +15,7 @@ from tests.bench.engine_model import NAME, assemble
 from tests.bench.worker import Run, Worker
 from tests.support.adapter_process import AdapterProcess
 
-BARE, PROXY, ADAPTER = "bare client", "proxy", "adapter"
+BARE, PROXY, ADAPTER, RESPONSES = "bare client", "proxy", "adapter", "responses"
 FIRST_TOKEN_RUN = Run(streams=1, requests=50, tokens=4)
 
 
@@ -109,8 +109,10 @@ def running(
         adapter = stack.enter_context(AdapterProcess(triton.grpc_url, folder / "adapter.log"))
         proxy_load = stack.enter_context(Worker("tests.bench.http_load", str(port), "proxy"))
         adapter_load = stack.enter_context(Worker("tests.bench.http_load", str(adapter.port), "chat"))
+        responses_load = stack.enter_context(Worker("tests.bench.http_load", str(adapter.port), "responses"))
         yield [
             Subject(BARE, bare.pid, bare),
             Subject(PROXY, proxy.pid, proxy_load),
             Subject(ADAPTER, adapter.pid, adapter_load),
+            Subject(RESPONSES, adapter.pid, responses_load),
         ]

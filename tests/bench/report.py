@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.measure import ADAPTER, BARE, PROXY, Results
+from tests.bench.measure import ADAPTER, BARE, PROXY, RESPONSES, Results
 
 PACKAGES = ("tritonclient", "grpcio", "uvicorn", "uvloop", "fastapi", "openai", "numpy", "nvidia-pytriton")
 
@@ -32,16 +32,21 @@ def streams_of(results: Results) -> list[int]:
 
 def table(results: Results) -> str:
     """Medians over the rounds; ratios are medians of each round's own ratio."""
-    subjects = [name for name in (BARE, PROXY, ADAPTER) if name in results.first_token]
+    subjects = [name for name in (BARE, PROXY, ADAPTER, RESPONSES) if name in results.first_token]
     ratios = [other for other in (BARE, PROXY) if ADAPTER in subjects]
     head = ["streams"]
     head += [f"{name} tokens/s" for name in subjects] + [f"{name} us/token" for name in subjects]
+    if RESPONSES in subjects:
+        head.append("CPU responses : bare client")
     head += [f"CPU adapter : {other}" for other in ratios] + [f"tokens/s adapter : {other}" for other in ratios]
     rows = []
     for count in streams_of(results):
         cells = {name: results.cells[name, count] for name in subjects}
         row = [str(count)]
         row += [f"{cells[name].rate():,.0f}" for name in subjects] + [f"{cells[name].cpu():.1f}" for name in subjects]
+        if RESPONSES in subjects:
+            used = cells[RESPONSES].cpu_microseconds
+            row.append(f"{ratio(used, cells[BARE].cpu_microseconds):.2f}")
         for values in ("cpu_microseconds", "tokens_per_second"):
             row += [f"{ratio(getattr(cells[ADAPTER], values), getattr(cells[other], values)):.2f}" for other in ratios]
         rows.append(row)

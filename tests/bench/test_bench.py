@@ -19,7 +19,7 @@ from tests.bench.embeddings import Cell as EmbeddingsCell
 from tests.bench.embeddings import embeddings_table, measure_embeddings
 from tests.bench.engine_model import WORDS
 from tests.bench.http_load import Load, checked_chat, dechunked
-from tests.bench.measure import ADAPTER, BARE, PROXY, Cell, Results
+from tests.bench.measure import ADAPTER, BARE, PROXY, RESPONSES, Cell, Results
 from tests.bench.report import first_token_line, table
 from tests.bench.worker import Run, Worker, WorkerFailed
 
@@ -38,7 +38,7 @@ def test_the_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "cores" in shown[-1] and "grpcio" in shown[-1]
     figures = json.loads(file.read_text())
     assert {(cell["subject"], cell["streams"]) for cell in figures["cells"]} == {
-        (subject, streams) for subject in (BARE, PROXY, ADAPTER) for streams in (1, 3)
+        (subject, streams) for subject in (BARE, PROXY, ADAPTER, RESPONSES) for streams in (1, 3)
     }
     for cell in figures["cells"]:
         assert len(cell["tokens_per_second"]) == len(cell["cpu_microseconds_per_token"]) == 1
