@@ -63,6 +63,7 @@ async def make_response(
         logged=request.stored and (bool(request.stream) or background),
         queued=background,
         spawn=services.runs.spawn,
+        enter=services.runs.enter,
     )
 
 

@@ -31,6 +31,7 @@ class Recording:
         logged: its events are kept too, so that its stream can be taken up again.
         queued: `queue` is called before `events`.
         spawn: runs what has to be done although nobody waits for it any more.
+        enter: is told when it begins to run.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Recording:
         logged: bool,
         queued: bool,
         spawn: Spawn,
+        enter: Callable[[Recording], None],
     ) -> None:
         self.ask = ask
         self.writer = writer
@@ -56,6 +58,7 @@ class Recording:
         self._logged = logged
         self._queued = queued
         self._spawn = spawn
+        self._enter = enter
         self._kept = 0  # events of the log that are in the archive
         self._change = asyncio.Event()
         self._stopping = False
@@ -83,6 +86,7 @@ class Recording:
             APIError: it failed before anything was told; nothing of it is kept.
             StreamCancelled: `cancel` was called.
         """
+        self._enter(self)
         insert = None
         if self.stored and not self._queued:
             insert = asyncio.ensure_future(self._archive.insert(self.ask, self.writer.body, background=False))

@@ -59,8 +59,10 @@ class Runs:
         return recording if recording is not None and recording.ask.owner == owner else None
 
     def enter(self, recording: Recording) -> None:
-        """It is about to run, here."""
+        """It is about to run, here; it may be told twice."""
         response_id = recording.ask.response_id
+        if response_id in self._live:
+            return
         self._live[response_id] = recording
         self.spawn(self._leave(response_id, recording))
 

@@ -129,7 +129,6 @@ class _Lane:
         generate = body.pop("generate", None) is not False
         request = parse_response_request({**body, "stream": True})
         recording = await make_response(self._services, self._owner, request, memory=self._memory, generate=generate)
-        self._services.runs.enter(recording)
         lane = b"" if self._stream_id is None else b',"stream_id":' + orjson.dumps(self._stream_id) + b"}"
         try:
             async with contextlib.aclosing(recording.events()) as events:

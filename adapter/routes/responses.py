@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from adapter.errors import APIError, invalid_request, not_found
-from adapter.request_context import context_of
+from adapter.request_context import RequestContext, context_of
 from adapter.responses.making import make_response
 from adapter.routes.json_answer import json_answer
 from adapter.routes.pages import page_of, page_query
@@ -39,22 +39,22 @@ async def create_response(request: Request) -> Response:
     services = services_of(request)
     wanted = parse_response_request(await read_json(request))
     context = context_of(request.scope)
-    context.fields["model"] = wanted.model
     owner = context.key_id or ""
     timeout = services.settings.request_timeout
     if wanted.background:
-        return await _in_background(services, owner, wanted)
+        return await _in_background(services, context, wanted)
     recording = await make_response(services, owner, wanted)
-    context.fields["response"] = recording.ask.response_id
-    services.runs.enter(recording)
+    context.fields |= {"model": recording.ask.model.id, "response": recording.ask.response_id}
     if wanted.stream:
         return StreamedResponse(recording.events(), timeout, lambda: recording.waiting, recording.cancel)
     return WholeResponse(recording, timeout)
 
 
-async def _in_background(services: Services, owner: str, wanted: ResponseRequest) -> Response:
+async def _in_background(services: Services, context: RequestContext, wanted: ResponseRequest) -> Response:
     services.runs.check_room()
+    owner = context.key_id or ""
     recording = await make_response(services, owner, wanted, background=True)
+    context.fields |= {"model": recording.ask.model.id, "response": recording.ask.response_id}
     queued = await recording.queue()
     services.runs.run_in_background(recording)
     if not wanted.stream:

@@ -181,7 +181,7 @@ def _failure_types(dialect: str) -> tuple[type[BaseException], ...]:
     if dialect == "sqlite":
         types += [sqlite3.Error]  # of what is done without SQLAlchemy
     else:
-        import asyncpg  # type: ignore[import-untyped]
+        import asyncpg
 
         types += [asyncpg.PostgresError, asyncpg.InterfaceError]  # raised as they are while connecting
     return tuple(types)
