@@ -24,6 +24,8 @@ from adapter.triton.model import ServedModel
 
 _SWITCHES = ("enable_thinking", "thinking")  # the names that templates have for whether the model reasons
 _NO_REASONING = ("none", "minimal")
+_HARMONY = "<|channel|>"  # gpt-oss; its prompt knows three efforts
+_HARMONY_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 _MOST_CALLS = 32  # of one answer; a small model that has to call something may never find an end
 
 
@@ -124,7 +126,14 @@ def _effort(model: ServedModel, effort: str | None, template: str, param: str) -
         return {}
     variables: dict[str, Any] = {name: effort not in _NO_REASONING for name in _SWITCHES if name in template}
     if "reasoning_effort" in template:
-        variables["reasoning_effort"] = effort
+        variables["reasoning_effort"] = _HARMONY_EFFORTS.get(effort, effort) if _HARMONY in template else effort
+    if _HARMONY in template and effort == "none":
+        raise invalid_request(
+            f"Unsupported value: '{param}' does not support 'none' with `{model.id}`, which always reasons. Supported "
+            "values are: 'low', 'medium', and 'high'.",
+            param,
+            "unsupported_value",
+        )
     if not variables and effort != "none":
         raise invalid_request(
             f"Unsupported parameter: '{param}' is not supported with `{model.id}`: its chat template knows no such "

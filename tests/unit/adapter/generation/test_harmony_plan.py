@@ -142,3 +142,17 @@ async def test_an_engine_without_structural_tags(model: ServedModel) -> None:
 async def test_the_effort_is_in_the_prompt(model: ServedModel) -> None:
     plan = await plan_of(model, effort="high")
     assert "Reasoning: high" in model.tokenizer.decode(plan.prompt)
+
+
+@pytest.mark.parametrize(
+    ("effort", "told"), [("minimal", "low"), ("low", "low"), ("high", "high"), ("xhigh", "high"), (None, "medium")]
+)
+async def test_efforts_are_those_that_gpt_oss_knows(model: ServedModel, effort: str | None, told: str) -> None:
+    plan = await plan_of(model, effort=effort)
+    assert f"Reasoning: {told}\n" in model.tokenizer.decode(plan.prompt, skip_special_tokens=False)
+
+
+async def test_gpt_oss_always_reasons(model: ServedModel) -> None:
+    with pytest.raises(APIError) as caught:
+        await plan_of(model, effort="none")
+    assert (caught.value.status, caught.value.param) == (400, "reasoning_effort")
