@@ -9,6 +9,7 @@ from pydantic import WithJsonSchema
 from adapter.errors import invalid_request
 from adapter.schema.body import RequestModel, check
 from adapter.schema.chat_messages import Messages
+from adapter.schema.chat_tools import Tools
 from adapter.schema.token_ids import LARGEST_ID, MOST_TOKENS, check_flat_ids
 from adapter.schema.violations import wrong_type
 
@@ -21,11 +22,14 @@ _TOKENS = {
 
 
 class TokenizeRequest(RequestModel):
-    """A text, or the messages of a chat."""
+    """A text, or the messages of a chat with what else makes its prompt."""
 
     model: str
     prompt: str | None = None
     messages: Messages | None = None
+    tools: Tools | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None
 
@@ -46,6 +50,11 @@ def parse_tokenize_request(body: dict[str, Any]) -> TokenizeRequest:
         raise invalid_request(
             "'prompt' and 'messages' cannot be given together.", "messages", "invalid_parameter_combination"
         )
+    if request.messages is None:
+        for name in ("tools", "chat_template_kwargs", "add_generation_prompt"):
+            if getattr(request, name) is not None:
+                message = f"'{name}' is only allowed with 'messages'."
+                raise invalid_request(message, name, "invalid_parameter_combination")
     return request
 
 

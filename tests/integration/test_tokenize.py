@@ -46,6 +46,20 @@ def test_messages_are_what_a_completion_counts(
     assert completion.usage is not None and completion.usage.prompt_tokens == answer["count"]
 
 
+def test_tools_and_files_are_what_a_completion_counts(adapter_url: str, openai_client: openai.OpenAI) -> None:
+    data = "data:text/plain;base64,SGVsbG8gd29ybGQ="
+    part = {"type": "file", "file": {"filename": "a.txt", "file_data": data}}
+    messages: list[Any] = [{"role": "user", "content": [{"type": "text", "text": "Look"}, part]}]
+    tools: list[Any] = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    answer = post(adapter_url, "tokenize", model=models.CHAT, messages=messages, tools=tools).json()
+    completion = openai_client.chat.completions.create(
+        model=models.CHAT, messages=messages, tools=tools, max_tokens=1
+    )
+    assert completion.usage is not None and completion.usage.prompt_tokens == answer["count"]
+    plain = post(adapter_url, "tokenize", model=models.CHAT, messages=messages).json()
+    assert plain["count"] < answer["count"]
+
+
 def test_an_empty_text(adapter_url: str) -> None:
     answer = post(adapter_url, "tokenize", model=models.CHAT, prompt="").json()
     assert (answer["count"], answer["tokens"]) == (0, [])
@@ -59,6 +73,7 @@ def test_an_empty_text(adapter_url: str) -> None:
         ("tokenize", {"prompt": ["a"]}, "prompt"),
         ("tokenize", {"prompt": "a", "colour": 1}, "colour"),
         ("tokenize", {"messages": []}, "messages"),
+        ("tokenize", {"prompt": "a", "add_generation_prompt": False}, "add_generation_prompt"),
         ("detokenize", {}, "tokens"),
         ("detokenize", {"tokens": []}, "tokens"),
         ("detokenize", {"tokens": [1, "a"]}, "tokens[1]"),
