@@ -40,11 +40,14 @@ from adapter.routes import (
     vector_store_files,
     vector_stores,
 )
+from adapter.security.addresses import AllowedHosts
 from adapter.security.keys import KeyRing
 from adapter.security.sealing import Sealer
 from adapter.services import Services
 from adapter.settings import Settings
 from adapter.store.store import Store
+from adapter.tools.mcp_session import McpConnector
+from adapter.tools.search_provider import SearchProvider
 from adapter.triton.channel import TritonChannel
 from adapter.triton.registry import ModelRegistry
 from adapter.triton.tokenizers import TokenizerSource
@@ -67,6 +70,13 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
             settings.store_url or default_store_url(), ttl=settings.store_ttl, max_bytes=settings.store_max_bytes
         )
         archive = Archive(store)
+        mcp = McpConnector(
+            AllowedHosts.parse(settings.mcp_allowed_hosts),
+            frozenset(int(port) for port in settings.mcp_ports.split(",")),
+        )
+        search = None
+        if settings.web_search_url:
+            search = SearchProvider(settings.web_search_url, settings.web_search_key, settings.tool_timeout)
         runs = Runs(archive, settings.max_background)
         embedder = Embedder(channel, registry, settings.embedding_model, settings.request_timeout)
         ingestion = Ingestion(store, media.documents, embedder)
@@ -80,6 +90,8 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
             runs,
             Sealer(store.secret()),
             PromptTemplates(settings.prompts),
+            mcp,
+            search,
             embedder,
             ingestion,
             VectorSearch(store, embedder),
@@ -93,6 +105,9 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
             await runs.stop()
             await ingestion.stop()
             await store.close()
+            mcp.close()
+            if search is not None:
+                await search.aclose()
             await registry.stop()
             await media.aclose()
             await channel.close()

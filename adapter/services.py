@@ -16,6 +16,8 @@ from adapter.retrieval.search import VectorSearch
 from adapter.security.sealing import Sealer
 from adapter.settings import Settings
 from adapter.store.store import Store
+from adapter.tools.mcp_session import McpConnector
+from adapter.tools.search_provider import SearchProvider
 from adapter.triton.channel import TritonChannel
 from adapter.triton.registry import ModelRegistry
 
@@ -31,6 +33,8 @@ class Services:
     runs: Runs
     sealer: Sealer
     prompts: PromptTemplates
+    mcp: McpConnector
+    search: SearchProvider | None
     embedder: Embedder
     ingestion: Ingestion
     vector_search: VectorSearch

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapter.security.addresses import AllowedHosts
+from adapter.triton.targets import parse_targets
 
 _A_DAY = 86_400.0  # a gRPC timeout has at most eight digits, here of milliseconds
 
@@ -30,8 +31,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     triton_url: str = Field(
         default="grpc://127.0.0.1:8001",
-        pattern=r"^grpcs?://\S+:[0-9]{1,5}$",
-        description="grpc://host:port or grpcs://host:port",
+        description="grpc://host:port, grpcs:// for TLS, grpc+dns:// for each address of a name; a list with commas",
     )
     triton_authorities: Path | None = Field(
         default=None, description="certificates (PEM) to trust for grpcs://; unset: the system's"
@@ -95,6 +95,21 @@ class Settings(BaseSettings):
     embedding_model: str = Field(
         default="", description="embedding model of new vector stores; unset: the first that Triton has"
     )
+    mcp_allowed_hosts: str = Field(
+        default="",
+        description="comma-separated hosts and networks (CIDR) whose MCP servers are used although they are not public",
+    )
+    mcp_ports: str = Field(
+        default="80,443",
+        pattern=r"^[0-9]{1,5}(,[0-9]{1,5})*$",
+        description="comma-separated ports that MCP servers may have",
+    )
+    web_search_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="search page of a SearXNG, such as http://127.0.0.1:8888/search; unset: no web search",
+    )
+    web_search_key: str = Field(default="", repr=False, description="bearer token for the web search, if it wants one")
     prompts: Path | None = Field(default=None, description="folder of prompt templates for responses")
     stream_usage: StreamUsage = Field(
         default=StreamUsage.CONTINUOUS, description="streaming usage without stream_options"
@@ -109,7 +124,13 @@ class Settings(BaseSettings):
     )
     log_format: str = Field(default="json", pattern="^(json|text)$", description="json or text")
 
-    @field_validator("media_allowed_hosts")
+    @field_validator("triton_url")
+    @classmethod
+    def _check_triton_url(cls, value: str) -> str:
+        parse_targets(value)
+        return value
+
+    @field_validator("media_allowed_hosts", "mcp_allowed_hosts")
     @classmethod
     def _check_allowed_hosts(cls, value: str) -> str:
         AllowedHosts.parse(value)

@@ -194,7 +194,9 @@ def _server_call(item: Item) -> dict[str, Any]:
     if item["type"] == "file_search_call":
         arguments: dict[str, Any] = {"queries": item["queries"]}
     else:
-        arguments = {key: value for key, value in (item.get("action") or {}).items() if key not in ("type", "sources")}
+        action = item.get("action") or {}
+        hidden = ("type", "sources", *(("queries",) if action.get("query") else ()))  # one query is told twice
+        arguments = {key: value for key, value in action.items() if key not in hidden}
     return _call(call_id, _SEARCHES[item["type"]], json.dumps(arguments, ensure_ascii=False))
 
 

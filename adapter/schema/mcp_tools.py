@@ -19,7 +19,10 @@ _MOST_HEADERS = 64
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")  # RFC 9110, a token
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,8192}\Z")
 # They belong to the connection, or would say where it leads.
-_OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
+_OWN_HEADERS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "proxy-connection", "keep-alive", "upgrade", "te"}
+    | {"trailer"}
+)
 _REDACTED = "<redacted>"
 
 _ToolNames = Annotated[

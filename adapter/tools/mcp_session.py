@@ -154,7 +154,8 @@ class McpSession:
             return
         self._leave.set()
         try:
-            await asyncio.wait({task}, timeout=_CLOSING)
+            if self._ready.done():  # else there is nothing to take leave of
+                await asyncio.wait({task}, timeout=_CLOSING)
         finally:
             task.cancel()
         await asyncio.wait({task}, timeout=_CLOSING)
@@ -215,7 +216,7 @@ def _first(error: BaseException) -> BaseException:
 
 def _failed(error: BaseException) -> McpFailed:
     if isinstance(error, MCPError):
-        message = error.error.message[:_LONGEST_MESSAGE]
+        message = error.error.message[:_LONGEST_MESSAGE].rstrip(" .")  # a predicate
         if error.code == FAILED:
             status = error.error.data
             return McpFailed(message, FAILED, status if isinstance(status, int) else None)

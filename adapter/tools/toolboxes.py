@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from adapter.schema.responses import ResponseRequest
 from adapter.services import Services
+from adapter.tools.citations import SourceNumbers
+from adapter.tools.mcp import McpToolbox
+from adapter.tools.tool_names import ToolNames
 from adapter.tools.toolbox import Toolbox
+from adapter.tools.web_search import NAME as WEB_SEARCH
+from adapter.tools.web_search import SOURCES, WebSearchToolbox, check_configured
 
 
 def toolboxes(services: Services, owner: str, request: ResponseRequest) -> list[Toolbox]:
-    return []
+    """Raises APIError, 400: a tool that this server does not have."""
+    asked = request.requested_tools
+    taken = set(asked.named)
+    numbers = SourceNumbers()
+    boxes: list[Toolbox] = []
+    if asked.web_search is not None:
+        provider = check_configured(asked.web_search, services.search)
+        boxes.append(WebSearchToolbox(asked.web_search, provider, numbers, show_sources=request.includes(SOURCES)))
+        taken.add(WEB_SEARCH)
+    names = ToolNames(taken)
+    boxes += [McpToolbox(server, services.mcp, names) for server in asked.mcp]
+    return boxes

@@ -22,8 +22,8 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsBas
 from tests.support import models
 from tests.support.adapter_process import AdapterProcess
 
-FORMAT = "openai-chat"
-ENDPOINT = "/chat/completions"
+ENDPOINTS = {"openai-chat": "/chat/completions", "open-responses": "/responses"}
+FORMATS = list(ENDPOINTS)
 ONE_ANSWER = 240  # seconds; the model, which is small, may write 32 calls where one is enough
 WHOLE_RUN = 400  # seconds
 
@@ -39,27 +39,50 @@ class NotPassed(NamedTuple):
 
 
 NOT_PASSED = {
-    "chat-image-input": NotPassed(
-        reason="the tested model takes text only",
-        status="failed",
-        param="messages[0].content[1]",
-        code="unsupported_content_type",
-        says="this model takes text only",
-    ),
-    "chat-reasoning-summary": NotPassed(
-        reason="the tool skips it by the model's name; it sends 'reasoning', which Chat Completions does not have",
-        status="skipped",
-        param="reasoning",
-        code="unknown_parameter",
-        says="'reasoning'",
-    ),
+    "openai-chat": {
+        "chat-image-input": NotPassed(
+            reason="the tested model takes text only",
+            status="failed",
+            param="messages[0].content[1]",
+            code="unsupported_content_type",
+            says="this model takes text only",
+        ),
+        "chat-reasoning-summary": NotPassed(
+            reason="the tool skips it by the model's name; it sends 'reasoning', which Chat Completions does not have",
+            status="skipped",
+            param="reasoning",
+            code="unknown_parameter",
+            says="'reasoning'",
+        ),
+    },
+    "open-responses": {
+        "image-input": NotPassed(
+            reason="the tested model takes text only",
+            status="failed",
+            param="input[0].content[1]",
+            code="unsupported_content_type",
+            says="this model takes text only",
+        ),
+        "reasoning-summary": NotPassed(
+            reason="the tool skips it by the model's name; the tested model does not reason",
+            status="skipped",
+            param="reasoning.effort",
+            code="unsupported_parameter",
+            says="its chat template knows no such thing",
+        ),
+    },
 }
 
 
+@pytest.fixture(scope="module", params=FORMATS)
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def results(adapter: AdapterProcess) -> dict[str, dict[str, Any]]:
+def results(adapter: AdapterProcess, form: str) -> dict[str, dict[str, Any]]:
     """Check id -> what the tool, run as its users run it, says about it."""
-    options = ["--model", models.GOOD_CHAT, "--format", FORMAT, "--timeout", str(ONE_ANSWER), "--json"]
+    options = ["--model", models.GOOD_CHAT, "--format", form, "--timeout", str(ONE_ANSWER), "--json"]
     run = subprocess.run(
         [sys.executable, "-m", "llm_comply.cli", "--base-url", adapter.base_url, "--api-key", "any", *options],
         capture_output=True,
@@ -72,13 +95,13 @@ def results(adapter: AdapterProcess) -> dict[str, dict[str, Any]]:
     return {result["id"]: result for result in report["results"]}
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
+def table(form: str, results: dict[str, dict[str, Any]]) -> str:
     """A line for every check, with what the tool complains of."""
-    lines = [f"llm-comply {version('llm-comply')} --format {FORMAT}, {models.GOOD_CHAT}"]
+    lines = [f"llm-comply {version('llm-comply')} --format {form}, {models.GOOD_CHAT}"]
     for name, result in results.items():
         lines.append(f"  {result['status']:<8} {name:<24} {result['duration_ms']:>8.0f} ms")
-        if name in NOT_PASSED:
-            lines.append(f"           expected: {NOT_PASSED[name].reason}")
+        if name in NOT_PASSED[form]:
+            lines.append(f"           expected: {NOT_PASSED[form][name].reason}")
         else:
             lines += [f"           {entry}" for entry in result.get("errors", []) + result.get("warnings", [])]
     counts = {kind: sum(1 for result in results.values() if result["status"] == kind) for kind in STATUSES}
@@ -90,24 +113,25 @@ STATUSES = ("passed", "failed", "skipped")
 
 
 @pytest.mark.timeout(WHOLE_RUN + 180)  # its fixtures start Triton
-def test_every_check_passes(results: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_check_passes(form: str, results: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
-        print("\n" + table(results))
-    assert set(results) == {check.id for check in get_tests(FORMAT)}
-    expected = {name: NOT_PASSED[name].status if name in NOT_PASSED else "passed" for name in results}
-    assert {name: result["status"] for name, result in results.items()} == expected, table(results)
+        print("\n" + table(form, results))
+    assert set(results) == {check.id for check in get_tests(form)}
+    known = NOT_PASSED[form]
+    expected = {name: known[name].status if name in known else "passed" for name in results}
+    assert {name: result["status"] for name, result in results.items()} == expected, table(form, results)
     # A warning is a field that OpenAI sends and the server does not.
     warned = {name: result["warnings"] for name, result in results.items() if result.get("warnings")}
-    assert set(warned) <= set(NOT_PASSED), warned
+    assert set(warned) <= set(known), warned
 
 
-@pytest.mark.parametrize("name", NOT_PASSED)
-def test_what_is_not_passed_is_refused_by_name(adapter: AdapterProcess, name: str) -> None:
-    expected = NOT_PASSED[name]
-    check = next(check for check in get_tests(FORMAT) if check.id == name)
+@pytest.mark.parametrize(("form", "name"), [(form, name) for form in FORMATS for name in NOT_PASSED[form]])
+def test_what_is_not_passed_is_refused_by_name(adapter: AdapterProcess, form: str, name: str) -> None:
+    expected = NOT_PASSED[form][name]
+    check = next(check for check in get_tests(form) if check.id == name)
     config = ComplianceConfig(base_url=adapter.base_url, api_key="any", model=models.GOOD_CHAT)
     body = check.build_request(config)
-    answer = httpx.post(f"{adapter.base_url}{ENDPOINT}", json=body, timeout=60.0, trust_env=False)
+    answer = httpx.post(f"{adapter.base_url}{ENDPOINTS[form]}", json=body, timeout=60.0, trust_env=False)
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
     assert (error["param"], error["code"]) == (expected.param, expected.code), error

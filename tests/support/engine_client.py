@@ -22,12 +22,13 @@ KINDS = {
         ["input_ids", "input_lengths", "request_output_len", "end_id", "stop_words_list", "bad_words_list"], "INT32"
     ),
     **dict.fromkeys(["runtime_top_k", "min_tokens", "top_logprobs", "stop_token_ids", "beam_width"], "INT32"),
+    "num_return_sequences": "INT32",
     **dict.fromkeys(["embedding_bias", "temperature", "runtime_top_p", "min_p", "repetition_penalty"], "FP32"),
     **dict.fromkeys(["presence_penalty", "frequency_penalty"], "FP32"),
     **dict.fromkeys(["return_log_probs", "return_num_input_tokens", "return_num_output_tokens"], "BOOL"),
-    "return_prompt_log_probs": "BOOL",
+    **dict.fromkeys(["return_prompt_log_probs", "return_perf_metrics"], "BOOL"),
     **dict.fromkeys(["exclude_input_in_output", "stop", "streaming", "ignore_eos"], "BOOL"),
-    "seed": "UINT64",
+    **dict.fromkeys(["seed", "lora_task_id"], "UINT64"),
     **dict.fromkeys(["guided_decoding_guide_type", "guided_decoding_guide", "cache_scope", "media"], "BYTES"),
 }
 

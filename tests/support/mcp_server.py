@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import uvicorn
-from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp_types import ToolAnnotations
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +26,10 @@ PIXEL = bytes.fromhex(
 HUGE = 300_000
 """Characters that `flood` gives, unless it is asked for more or less."""
 _MODERN = "2026-07-28"
+
+
+class Confirmation(BaseModel):
+    sure: bool
 
 
 @dataclass
@@ -70,7 +76,7 @@ def mcp_server(
         app,
         "127.0.0.1",
         port,
-        log_level="error",
+        log_config=None,  # loggers are the whole process's
         timeout_graceful_shutdown=1,
         ssl_certfile=TLS / "cert.pem" if tls else None,
         ssl_keyfile=TLS / "key.pem" if tls else None,
@@ -164,6 +170,17 @@ def _server(running: RunningMCP, extra: int) -> MCPServer:
     def reading(sensor: int) -> dict[str, int]:
         """What a sensor reads."""
         return {"sensor": sensor, "value": 7}
+
+    @server.tool(structured_output=False)
+    def load(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
+        """Says which header its argument came in, too."""
+        return f"{region} is at 40 %, by {running.heads[-1].get('mcp-param-region')}."
+
+    @server.tool(structured_output=False)
+    async def reset(context: Context) -> str:
+        """Asks a person first."""
+        answer = await context.elicit("Really?", Confirmation)
+        return f"The answer was {answer.action}."
 
     for number in range(extra):
         server.add_tool(lambda: "nothing", name=f"extra_{number}", description="Does nothing.", structured_output=False)

@@ -63,6 +63,7 @@ class RunningStream:
 
     thread: threading.Thread | None = None
     begun: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
     answer: Streamed = field(default_factory=Streamed)
     error: Exception | None = None
 
@@ -86,6 +87,7 @@ def start_stream(client: openai.OpenAI, **request: Any) -> RunningStream:
             running.error = error
         finally:
             running.begun.set()
+            running.ended.set()
 
     running.thread = threading.Thread(target=read, daemon=True)
     running.thread.start()

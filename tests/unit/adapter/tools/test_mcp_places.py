@@ -145,7 +145,7 @@ async def test_an_expired_authorization_is_an_outcome_of_the_call() -> None:
 
 async def test_secrets_are_in_no_log_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("mcp").setLevel(logging.CRITICAL)  # as the logs' configuration has it
+    caplog.set_level(logging.CRITICAL, "mcp")  # as the logs' configuration has it
     with mcp_server(token="s3cret-token") as server:
         connector = McpConnector(LOOPBACK, frozenset({server.port}))
         right = McpServer("tools[0]", "a", server.url, authorization="s3cret-token", headers={"x-key": "s3cret-key"})
