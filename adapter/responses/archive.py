@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -14,20 +13,10 @@ import orjson
 from adapter.encoding.wire_event import WireEvent
 from adapter.errors import APIError, invalid_request, not_found
 from adapter.responses.ask import Ask
-from adapter.store.errors import (
-    AncestorGone,
-    ConversationTooLong,
-    HistoryError,
-    HistoryTooLong,
-    ItemExists,
-    RecordTooLarge,
-    StoreError,
-    StoreFull,
-    UnknownCursor,
-    UnknownResponse,
-)
+from adapter.store.errors import AncestorGone, HistoryTooLong, UnknownResponse
 from adapter.store.record import Record
 from adapter.store.store import Store
+from adapter.store_failures import HistoryFailed, store_errors
 
 Item = dict[str, Any]
 
@@ -114,7 +103,7 @@ class Archive:
                 records = await self._store.responses.history(
                     owner, response_id, max_items=_MOST_ITEMS, max_responses=_MOST_RESPONSES
                 )
-        except _HistoryFailed as failed:
+        except HistoryFailed as failed:
             error = failed.error
             if isinstance(error, UnknownResponse):
                 message = f"Previous response with id '{response_id}' not found."
@@ -201,39 +190,6 @@ class Archive:
 def no_conversation(conversation_id: str, param: str | None) -> APIError:
     """404, as OpenAI words it."""
     return not_found(f"Conversation with id '{conversation_id}' not found.", param)
-
-
-class _HistoryFailed(Exception):
-    def __init__(self, error: HistoryError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-@contextlib.contextmanager
-def store_errors() -> Iterator[None]:
-    """Raises APIError for the store's failures, but for those of a history."""
-    try:
-        yield
-    except HistoryError as error:
-        raise _HistoryFailed(error) from error
-    except ConversationTooLong as error:
-        raise invalid_request(f"{error} Begin a new one.", "conversation", "conversation_too_long") from error
-    except UnknownCursor as error:
-        raise invalid_request(f"Invalid 'after': {error}", "after", "invalid_value") from error
-    except ItemExists as error:
-        raise invalid_request(str(error), "items", "item_exists") from error
-    except RecordTooLarge as error:
-        raise APIError(413, str(error), code="record_too_large") from error
-    except StoreFull as error:
-        raise APIError(507, str(error), type="server_error", code="store_full") from error
-    except StoreError as error:
-        raise APIError(
-            503,
-            "This server's store cannot be reached. Try again soon.",
-            type="server_error",
-            code="store_unavailable",
-            headers={"retry-after": "1"},
-        ) from error
 
 
 def _abandoned(body: dict[str, Any]) -> dict[str, Any]:

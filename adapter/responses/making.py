@@ -157,7 +157,7 @@ async def _ask(services: Services, owner: str, request: ResponseRequest, memory:
             places=places,
             approved=approved,
         )
-        ask.toolboxes = toolboxes(services, owner, request)
+        ask.toolboxes = await toolboxes(services, owner, request)
         return ask
     except BaseException:
         if conversation_id is not None:

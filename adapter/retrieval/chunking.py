@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from tokentext import TextTokenizer
 
@@ -65,7 +65,7 @@ def windows(chunk: Span, longest: int) -> list[Span]:
     """The chunk in as few parts of like length as have at most `longest` tokens each."""
     count = -(-(chunk.end - chunk.first) // longest)
     cuts = [chunk.first + (chunk.end - chunk.first) * index // count for index in range(count + 1)]
-    return [Span(first, end) for first, end in zip(cuts, cuts[1:], strict=False)]
+    return [Span(first, end) for first, end in pairwise(cuts)]
 
 
 def _slices(text: str) -> Iterator[tuple[int, int]]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from adapter.errors import APIError, not_found
 from adapter.generation.encoder import Values
-from adapter.responses.archive import store_errors
 from adapter.retrieval.attributes import passes
 from adapter.retrieval.embedder import Embedder
 from adapter.retrieval.nearest import Nearest
 from adapter.schema.attribute_filters import Filter
 from adapter.store.store import Store
 from adapter.store.vector_stores import VectorStore
+from adapter.store_failures import store_errors
 
 _AT_ONCE = 4  # searches that compute at a time, in this process
 

@@ -24,7 +24,6 @@ from adapter.generation.instructed import instructed
 from adapter.generation.media_parts import media_parts
 from adapter.generation.prompt import Conversation
 from adapter.request_context import context_of
-from adapter.responses.archive import store_errors
 from adapter.routes.generation_response import FoldedGeneration, StreamedGeneration
 from adapter.routes.request_body import documented_body, read_json
 from adapter.schema.chat import ChatCompletionRequest, parse_chat_request, sampling_of
@@ -32,6 +31,7 @@ from adapter.schema.chat_messages import template_messages
 from adapter.schema.stream_options import stream_usage
 from adapter.schema.verbosity import verbosity_instruction
 from adapter.services import services_of
+from adapter.store_failures import store_errors
 from adapter.triton.model import Kind
 
 router = APIRouter(tags=["chat"])

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from adapter.encoding.output_items import new_id
 from adapter.errors import APIError, not_found
 from adapter.request_context import context_of
-from adapter.responses.archive import no_conversation, store_errors
+from adapter.responses.archive import no_conversation
 from adapter.responses.preparation import Opener
 from adapter.routes.json_answer import json_answer
 from adapter.routes.pages import list_object, page_query
@@ -28,6 +28,7 @@ from adapter.schema.conversations import (
 from adapter.schema.response_items import input_items
 from adapter.services import Services, services_of
 from adapter.store.conversations import Conversation
+from adapter.store_failures import store_errors
 
 router = APIRouter(tags=["conversations"])
 

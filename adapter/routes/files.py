@@ -11,10 +11,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
+from adapter.encoding.output_items import new_id
 from adapter.errors import APIError, invalid_request, not_found, overloaded, too_large
 from adapter.request_context import context_of
-from adapter.responses.archive import store_errors
-from adapter.responses.ids import new_id
 from adapter.routes.json_answer import json_answer
 from adapter.routes.pages import list_object, page_query
 from adapter.schema.files import PURPOSES, FileUpload, parse_file_upload
@@ -22,6 +21,7 @@ from adapter.schema.violations import missing
 from adapter.services import Services, services_of
 from adapter.store.errors import RecordTooLarge
 from adapter.store.files import File
+from adapter.store_failures import store_errors
 
 router = APIRouter(tags=["files"])
 

@@ -28,21 +28,26 @@ class StreamedResponse(WatchedResponse):
 
     Args:
         waiting: whether `events` goes on without having to wait.
-        abandon: called when the client leaves.
+        abandon: called when the client leaves. None: nobody else is to know, it is only sent no further.
     """
 
     def __init__(
-        self, events: Events, timeout: float, waiting: Callable[[], bool], abandon: Callable[[], None]
+        self, events: Events, timeout: float, waiting: Callable[[], bool], abandon: Callable[[], None] | None
     ) -> None:
         super().__init__(timeout)
         self._events = events
         self._waiting = waiting
         self._abandon = abandon
+        self._sender: asyncio.Task[None] | None = None
 
     def abandon(self) -> None:
-        self._abandon()
+        if self._abandon is not None:
+            self._abandon()
+        elif self._sender is not None:
+            self._sender.cancel()
 
     async def run(self, send: Send, context: RequestContext) -> None:
+        self._sender = asyncio.current_task()
         waiting = self._waiting
         chunks: list[bytes] = []
         begun = False

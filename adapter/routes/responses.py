@@ -62,7 +62,7 @@ async def _in_background(services: Services, context: RequestContext, wanted: Re
     # The client may leave: the response goes on.
     events = services.runs.follow(owner, recording.ask.response_id, -1)
     timeout = services.settings.background_timeout
-    return StreamedResponse(events, timeout, lambda: False, lambda: None)
+    return StreamedResponse(events, timeout, lambda: False, None)
 
 
 @router.get(
@@ -89,7 +89,7 @@ async def retrieve_response(request: Request, response_id: str) -> Response:
             "no_stream",
         )
     events = services.runs.follow(owner, response_id, after)
-    return StreamedResponse(events, services.settings.background_timeout, lambda: False, lambda: None)
+    return StreamedResponse(events, services.settings.background_timeout, lambda: False, None)
 
 
 @router.delete("/v1/responses/{response_id}", summary="Delete a response", response_class=Response)

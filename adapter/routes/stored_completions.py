@@ -11,13 +11,13 @@ from starlette.responses import Response
 
 from adapter.errors import APIError, not_found
 from adapter.request_context import context_of
-from adapter.responses.archive import store_errors
 from adapter.routes.json_answer import json_answer
 from adapter.routes.pages import list_object, page_query
 from adapter.routes.request_body import documented_body, read_json
 from adapter.schema.body import check
 from adapter.schema.stored_completions import CompletionUpdate
 from adapter.services import Services, services_of
+from adapter.store_failures import store_errors
 
 router = APIRouter(tags=["chat"])
 

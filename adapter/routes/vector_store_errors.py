@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 from adapter.errors import invalid_request
-from adapter.responses.archive import store_errors
 from adapter.routes.files import no_file
 from adapter.store.errors import StoreFull, UnknownFile
+from adapter.store_failures import store_errors
 
 
 @contextlib.contextmanager

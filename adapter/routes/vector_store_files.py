@@ -11,10 +11,9 @@ from openai.types.vector_stores import VectorStoreFileBatch as OpenAIBatch
 from starlette.requests import Request
 from starlette.responses import Response
 
+from adapter.encoding.output_items import new_id
 from adapter.errors import APIError, invalid_request, not_found
 from adapter.request_context import context_of
-from adapter.responses.archive import store_errors
-from adapter.responses.ids import new_id
 from adapter.retrieval.search import no_vector_store
 from adapter.routes.json_answer import json_answer
 from adapter.routes.pages import list_object, page_query
@@ -26,6 +25,7 @@ from adapter.schema.vector_stores import FileBatchCreate, VectorStoreFileCreate,
 from adapter.schema.violations import not_supported
 from adapter.services import Services, services_of
 from adapter.store.vector_store_files import Batch, FileToAdd, VectorStoreFile
+from adapter.store_failures import store_errors
 
 router = APIRouter(tags=["vector stores"])
 

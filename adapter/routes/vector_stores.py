@@ -9,9 +9,8 @@ from openai.types import VectorStore as OpenAIVectorStore
 from starlette.requests import Request
 from starlette.responses import Response
 
+from adapter.encoding.output_items import new_id
 from adapter.request_context import context_of
-from adapter.responses.archive import store_errors
-from adapter.responses.ids import new_id
 from adapter.retrieval.search import Found, no_vector_store
 from adapter.routes.json_answer import json_answer
 from adapter.routes.pages import list_object, page_query
@@ -21,6 +20,7 @@ from adapter.schema.body import check
 from adapter.schema.vector_stores import DEFAULT_RESULTS, VectorStoreCreate, VectorStoreSearch, VectorStoreUpdate
 from adapter.services import Services, services_of
 from adapter.store.vector_stores import VectorStore
+from adapter.store_failures import store_errors
 
 router = APIRouter(tags=["vector stores"])
 

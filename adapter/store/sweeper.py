@@ -84,7 +84,7 @@ class Sweeper:
             return (await connection.execute(delete(table).where(table.c.id.in_(ids), unused))).rowcount
 
     async def _evict(self) -> int:
-        """Responses and completions go first, the oldest before the others; then conversations. Files and vector stores stay."""
+        """Responses and completions go first, the oldest before the others; then conversations. Files stay."""
         async with self._database.read() as connection:
             if await _total(connection) <= self._limits.max_bytes:
                 return 0

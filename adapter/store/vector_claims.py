@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapter.store.database import Database
 from adapter.store.errors import StoreFull
 from adapter.store.limits import Limits
-from adapter.store.tables import files, vector_store_chunks, vector_store_files, vector_stores
+from adapter.store.tables import vector_store_chunks, vector_store_files, vector_stores
 
 _table = vector_store_files.c
 

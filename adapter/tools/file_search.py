@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from adapter.parsing.tool_format import Tool
 from adapter.retrieval.search import Found, VectorSearch
 from adapter.schema.response_tools import FileSearch
 from adapter.schema.tool_choice import HostedTool
+from adapter.tools.citations import SourceNumbers, markers
 from adapter.tools.toolbox import CallOutcome, Item, Offer
 
 NAME = "file_search"
@@ -21,7 +21,6 @@ RESULTS = "file_search_call.results"
 """What `include` names to have the results in the item."""
 _MOST_QUERIES = 4
 _LONGEST_QUERY = 1024  # characters
-_MARKER = re.compile(r"\[(\d{1,4})\]|【(\d{1,4})】")
 _DESCRIPTION = (
     "Searches the user's files. Results come with numbers: after each statement that is from a result, cite it by its "
     "number in brackets, such as [1]."
@@ -45,19 +44,20 @@ _PARAMETERS = {
 class FileSearchToolbox:
     """A Toolbox with one tool.
 
-    Results are numbered through the response, so that a number in the answer's text names one file.
-
     Args:
+        numbers: of the response; the same for all of its toolboxes.
         show_results: the client asked for `RESULTS`.
     """
 
-    def __init__(self, asked: FileSearch, search: VectorSearch, owner: str, *, show_results: bool) -> None:
+    def __init__(
+        self, asked: FileSearch, search: VectorSearch, owner: str, numbers: SourceNumbers, *, show_results: bool
+    ) -> None:
         self._asked = asked
         self._search = search
         self._owner = owner
         self._show_results = show_results
-        self._numbers: dict[tuple[str, str], int] = {}  # by file and text
-        self._told: list[Found] = []
+        self._numbers = numbers
+        self._told: dict[int, Found] = {}  # by number
 
     async def check(self) -> None:
         """To be called before anything is told to the client.
@@ -105,26 +105,24 @@ class FileSearchToolbox:
         told = [{"number": self._number(one), **result} for one, result in zip(found, results, strict=True)]
         return CallOutcome({**item, "results": results if self._show_results else None}, {**item, "results": told})
 
-    def citations(self, text: str) -> list[dict[str, Any]]:
+    def citations(self, text: str) -> list[Item]:
         """The `file_citation` of each `[number]` in the text; indices are of characters.
 
-        A text without any such number cites each file once, at its end: it was written with them at hand.
+        A text without any number cites each file once, at its end: it was written with them at hand.
         """
-        markers = [(marker.start(), int(marker[1] or marker[2])) for marker in _MARKER.finditer(text)]
-        if not markers:
-            files = {found.file_id: found for found in self._told}
+        cited = list(markers(text))
+        if not cited:
+            files = {found.file_id: found for found in self._told.values()}
             return [_citation(found, len(text)) for found in files.values()]
-        return [_citation(self._told[number - 1], at) for at, number in markers if 1 <= number <= len(self._told)]
+        return [_citation(self._told[marker.number], marker.start) for marker in cited if marker.number in self._told]
 
     async def aclose(self) -> None:
         pass
 
     def _number(self, found: Found) -> int:
-        key = found.file_id, found.text
-        if key not in self._numbers:
-            self._told.append(found)
-            self._numbers[key] = len(self._told)
-        return self._numbers[key]
+        number = self._numbers.number((found.file_id, found.text))
+        self._told[number] = found
+        return number
 
 
 def _queries(arguments: str) -> list[str] | None:
