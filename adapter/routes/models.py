@@ -37,4 +37,6 @@ async def retrieve_model(request: Request, model_id: str) -> Response:
 
 
 def _model_object(model: ServedModel) -> dict[str, Any]:
-    return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}
+    """OpenAI's fields; a LoRA adapter also names the `parent` that it is for."""
+    said = {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}
+    return {**said, "parent": model.parent} if model.parent else said

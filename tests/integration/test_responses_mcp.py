@@ -82,6 +82,7 @@ def request(server: RunningMCP, tool: str = "temperature", **more: Any) -> dict[
         "temperature": 0,
         "max_output_tokens": 200,
         "max_tool_calls": 1,
+        "extra_body": {"seed": 1},  # decoded alone: what others ask at the time changes nothing
         **more,
     }
 
@@ -270,6 +271,7 @@ def searching(**more: Any) -> dict[str, Any]:
         "temperature": 0,
         "max_output_tokens": 200,
         "max_tool_calls": 1,
+        "extra_body": {"seed": 1},  # decoded alone: what others ask at the time changes nothing
         **more,
     }
 
