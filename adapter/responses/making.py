@@ -73,12 +73,9 @@ async def count_input_tokens(services: Services, owner: str, request: ResponseRe
     Raises:
         APIError: as of `make_response`.
     """
-    ask = await _ask(services, owner, request, None)
-    try:
-        _, turns = _begin(services, ask, generate=True, background=False)
-        return await turns.prompt_tokens()
-    finally:
-        await services.archive.unlock(owner, ask.conversation_id, ask.response_id)
+    ask = await _ask(services, owner, request, None, lock=False)
+    _, turns = _begin(services, ask, generate=True, background=False)
+    return await turns.prompt_tokens()
 
 
 def _begin(services: Services, ask: Ask, *, generate: bool, background: bool) -> tuple[ResponseWriter, Turns]:
@@ -113,8 +110,10 @@ def _begin(services: Services, ask: Ask, *, generate: bool, background: bool) ->
     return writer, turns
 
 
-async def _ask(services: Services, owner: str, request: ResponseRequest, memory: Memory | None) -> Ask:
-    """Finds everything that the request refers to, and locks its conversation."""
+async def _ask(
+    services: Services, owner: str, request: ResponseRequest, memory: Memory | None, *, lock: bool = True
+) -> Ask:
+    """Finds everything that the request refers to, and locks its conversation, unless it is only to be looked at."""
     model = await services.registry.get(request.model, Kind.CHAT)
     prompt = request.prompt
     template = await services.prompts.fill(prompt.id, prompt.version, prompt.variables) if prompt is not None else None
@@ -124,7 +123,7 @@ async def _ask(services: Services, owner: str, request: ResponseRequest, memory:
         instructions = template.instructions
     response_id = new_id("resp_")
     conversation_id = request.conversation_id
-    if conversation_id is not None:
+    if lock and conversation_id is not None:
         await services.archive.lock(owner, conversation_id, response_id)
     try:
         context = await _context(services, owner, request, memory)
@@ -160,7 +159,7 @@ async def _ask(services: Services, owner: str, request: ResponseRequest, memory:
         ask.toolboxes = await toolboxes(services, owner, request)
         return ask
     except BaseException:
-        if conversation_id is not None:
+        if lock and conversation_id is not None:
             await services.archive.unlock(owner, conversation_id, response_id)
         raise
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 import orjson
@@ -22,9 +23,11 @@ from adapter.responses.memory import Memory
 from adapter.schema.body import parse_json
 from adapter.schema.responses import parse_response_request
 from adapter.services import Services
+from adapter.telemetry.logs import describe_exception
 from adapter.triton.stream import StreamCancelled
 
 router = APIRouter()
+logger = logging.getLogger("tritongate.responses")
 
 _MOST_LANES = 8
 _MOST_WAITING = 8  # messages of one lane
@@ -51,6 +54,7 @@ class _Connection:
         self._owner = context_of(socket.scope).key_id or ""
         self._lanes: dict[str | None, _Lane] = {}
         self._sending = asyncio.Lock()
+        self.closed = False
 
     async def run(self) -> None:
         """Until the client leaves."""
@@ -70,6 +74,7 @@ class _Connection:
                 await self.send_error(error, stream_id)
 
     async def aclose(self) -> None:
+        self.closed = True
         for lane in self._lanes.values():
             lane.task.cancel()
         await asyncio.gather(*(lane.task for lane in self._lanes.values()), return_exceptions=True)
@@ -121,6 +126,12 @@ class _Lane:
                 await self._connection.send_error(error, self._stream_id)
             except StreamCancelled:  # deleted from elsewhere
                 await self._connection.send_error(internal("The response was cancelled."), self._stream_id)
+            except Exception as failure:
+                if self._connection.closed:
+                    return
+                logger.error("a response over a WebSocket failed", extra={"fields": describe_exception(failure)})
+                message = "The server had an error while processing your request."
+                await self._connection.send_error(internal(message), self._stream_id)
 
     async def _answer(self, body: dict[str, Any]) -> None:
         for field in ("background", "stream", "stream_options"):

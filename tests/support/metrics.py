@@ -29,21 +29,24 @@ class Metrics:
         return sum(value for (found, has), value in self._samples.items() if found == name and wanted <= has)
 
 
-def wait_for_metrics(url: str, condition: Callable[[Metrics], bool], message: str, timeout: float = 20.0) -> Metrics:
+def wait_for_metrics(
+    url: str, condition: Callable[[Metrics], bool], message: str, timeout: float = 20.0, *, key: str | None = None
+) -> Metrics:
     """Reads until `condition` holds; fails the test with `message` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
-        found = Metrics(url)
+        found = Metrics(url, key=key)
         if condition(found):
             return found
         assert time.monotonic() < deadline, message
         time.sleep(0.05)
 
 
-def wait_until_idle(url: str) -> Metrics:
+def wait_until_idle(url: str, *, key: str | None = None) -> Metrics:
     """Returns when no generation is under way and no request but the one that asks."""
     return wait_for_metrics(
         url,
         lambda now: now.value("tritongate_generations_active") == 0 and now.value("tritongate_requests_in_flight") == 1,
         "generations or requests are still under way",
+        key=key,
     )
