@@ -67,7 +67,7 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
         registry = ModelRegistry(channel, tokenizers, settings.discovery_interval)
         media = MediaLoader(settings)
         store = await Store.open(
-            settings.store_url or default_store_url(), ttl=settings.store_ttl, max_bytes=settings.store_max_bytes
+            settings.database_url() or default_store_url(), ttl=settings.store_ttl, max_bytes=settings.store_max_bytes
         )
         archive = Archive(store)
         mcp = McpConnector(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapter.security.addresses import AllowedHosts
@@ -81,6 +81,9 @@ class Settings(BaseSettings):
         default="",
         description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; unset: a file in the state folder",
     )
+    store_url_file: Path | None = Field(
+        default=None, description="file with the store's URL in place of TRITONGATE_STORE_URL, such as a mounted secret"
+    )
     store_ttl: float = Field(default=30 * _A_DAY, gt=0, description="seconds that responses and files are kept")
     store_max_bytes: int = Field(
         default=2 << 30, ge=1 << 20, description="all that is kept, in bytes; the oldest responses go first"
@@ -130,8 +133,36 @@ class Settings(BaseSettings):
         parse_targets(value)
         return value
 
+    @field_validator("store_url_file")
+    @classmethod
+    def _check_store_url_file(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("store_url"):
+            raise ValueError("TRITONGATE_STORE_URL says it too: give one of the two")
+        if value is not None:
+            _read_url(value)
+        return value
+
     @field_validator("media_allowed_hosts", "mcp_allowed_hosts")
     @classmethod
     def _check_allowed_hosts(cls, value: str) -> str:
         AllowedHosts.parse(value)
         return value
+
+    def database_url(self) -> str:
+        """The URL of the store, from its file where that is set; "" if neither is.
+
+        Raises:
+            ValueError: the file has become unreadable or empty.
+        """
+        return self.store_url if self.store_url_file is None else _read_url(self.store_url_file)
+
+
+def _read_url(file: Path) -> str:
+    """One line. Messages never hold any of it: it has a password in it."""
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: {getattr(error, 'strerror', None) or 'no text'}") from None
+    if not text or len(text.split()) != 1:
+        raise ValueError(f"{file}: not one line with a URL")
+    return text

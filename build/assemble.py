@@ -16,22 +16,38 @@ if __package__ in (None, ""):  # run as a script: the folder above holds the pac
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
-from build.engine_settings import Setting
+from build.embedding_plan import finished_plan
+from build.engine_settings import GPU_ENGINES, Setting
 from build.fetch import cache_folder, fetch
 from build.fim import fim_tokens
 from build.gguf_tokenizer import TokenizerError
 from build.hub import Hub
+from build.llm_plan import engines_folder, finished_entry
+from build.lora_adapters import FOLDER as LORA_FOLDER
+from build.lora_adapters import lora_parameter
+from build.manifest import ManifestError
 from build.onnx_graph import GraphError
 from build.parts import PROJECTOR, Parts, PartsError, make_parts, tokenizer_files
 from build.render import RenderError, render_config
 from build.repository import ModelFolder, RepositoryError, publish
 from build.transfer import FetchError, Notify
+from build.trtllm_commands import TOKENIZER_INFO
 
 MEDIA_TENSORS = ("media", "prompt_tokens")  # of engines that take images or audio
+LORA_TENSORS = ("lora_task_id",)  # of our own engines, where adapters are loaded
 SOURCES = Path(__file__).resolve().parent.parent / "model_repository"
 
 # Everything that `prepare` may raise for a reason that a person can mend.
-BUILD_ERRORS = (CatalogError, FetchError, PartsError, TokenizerError, GraphError, RenderError, RepositoryError)
+BUILD_ERRORS = (
+    CatalogError,
+    FetchError,
+    ManifestError,
+    PartsError,
+    TokenizerError,
+    GraphError,
+    RenderError,
+    RepositoryError,
+)
 
 
 def prepare(
@@ -44,17 +60,21 @@ def prepare(
     copy: bool = False,
     root: Path | None = None,
     given: Path | None = None,
+    keep: bool = False,
+    work: Path | None = None,
 ) -> Path:
     """Fetches, derives and assembles; a fraction of a second when everything is there.
 
     Args:
         ids: served ids; none: the catalog's defaults.
-        output: the repository. Models that were assembled there earlier and are not asked for now are removed.
+        output: the repository. Models that were assembled there earlier and are not asked for now are removed,
+            unless `keep`.
         cache: see `build/fetch.py`.
         notify: called with a line of text about what takes time and what changed.
         copy: weights and tokenizers are copied, not linked.
         root: `output` as Triton will see it, when that is another path (a container's mount).
         given: a folder to look for the files in first.
+        work: where `build/llm_engine.py` has built the engines for GPUs; by default in the cache.
     Returns: `output`, absolute.
     Raises:
         one of BUILD_ERRORS; the repository is as it was.
@@ -65,11 +85,34 @@ def prepare(
     folders: list[ModelFolder] = []
     hub = Hub()  # one for all: an unreachable one costs its time once
     for entry in entries:
+        if entry.engine in GPU_ENGINES and entry.engine_dir is None:
+            entry = finished_entry(entry, work or engines_folder(cache))
+        elif entry.engine == "tensorrt" and entry.engine_dir is None:
+            entry = finished_plan(entry, work or engines_folder(cache))
         files = fetch(entry, cache, notify=notify, given=given, hub=hub)
         folders += model_folders(entry, make_parts(entry, files, cache), root)
-    for line in publish(output, folders, copy=copy):
+    for line in publish(output, folders, copy=copy, keep=keep):
         notify(line)
     return output.absolute()
+
+
+def add_entry(
+    entry: ModelEntry,
+    output: Path,
+    cache: Path,
+    notify: Notify = lambda line: None,
+    *,
+    copy: bool = False,
+    root: Path | None = None,
+) -> None:
+    """Adds one entry, which need not stand in a catalog like this, to a repository and leaves the rest of it.
+
+    Raises:
+        one of BUILD_ERRORS; the repository is as it was.
+    """
+    parts = make_parts(entry, fetch(entry, cache, notify=notify), cache)
+    for line in publish(output, model_folders(entry, parts, root or output.absolute()), copy=copy, keep=True):
+        notify(line)
 
 
 def model_folders(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
@@ -101,10 +144,16 @@ def _chat(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
     if parts.engine_dir is not None:
         variables["engine_dir"] = str(root / names["engine"] / "engine")
         engine_files = {f"engine/{path.name}": path for path in sorted(parts.engine_dir.iterdir()) if path.is_file()}
+        variables["xgrammar_tokenizer_info_path"] = ""
+        if parts.tokenizer_info is not None:
+            engine_files[TOKENIZER_INFO] = parts.tokenizer_info
+            variables["xgrammar_tokenizer_info_path"] = str(root / names["engine"] / TOKENIZER_INFO)
     else:
         version = root / names["engine"] / "1"
         variables["weights"] = str(version / next(iter(parts.weights)))
         variables["mmproj"] = str(version / PROJECTOR) if PROJECTOR in parts.weights else ""
+    loras = lora_parameter(entry, root / names["engine"])
+    engine_files.update(parts.loras)
     parameters = {
         **_parameters(entry, parts, tokenizer_dir, names["preprocessing"]),
         "vocab_size": str(parts.facts.vocab_size),
@@ -114,15 +163,37 @@ def _chat(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
         "modalities": ",".join(entry.modalities) if len(entry.modalities) > 1 else "",
         **_fim(entry, parts),
     }
-    text_only = MEDIA_TENSORS if len(entry.modalities) == 1 else ()
+    without = MEDIA_TENSORS if len(entry.modalities) == 1 else ()
+    if entry.engine == "tensorrt_llm_api":
+        variables.update(_llm_arguments(entry))
+    parameters["lora_adapters"] = loras
+    if entry.engine == "tensorrt_llm":
+        if loras:
+            variables["lora_prefetch_dir"] = str(root / names["engine"] / LORA_FOLDER)
+    elif not loras:
+        without = (*without, *LORA_TENSORS)
     return [
         _folder(entry.name, "ensemble", entry.engine, variables),
         _folder(
             names["preprocessing"], "preprocessing", entry.engine, variables, extra=_tokenizer_links(parts.tokenizer)
         ),
-        _folder(names["engine"], entry.engine, entry.engine, variables, parameters, engine_files, without=text_only),
+        _folder(names["engine"], entry.engine, entry.engine, variables, parameters, engine_files, without=without),
         _folder(names["postprocessing"], "postprocessing", entry.engine, variables),
     ]
+
+
+def _llm_arguments(entry: ModelEntry) -> dict[str, Setting]:
+    """Settings of `tensorrt_llm_api` as they are where the entry leaves them to its `build`."""
+    build = entry.build
+    built: dict[str, Setting] = {
+        "tensor_parallel_size": build.tensor_parallel,
+        "pipeline_parallel_size": build.pipeline_parallel,
+        "max_batch_size": build.max_batch_size,
+        "max_num_tokens": build.max_num_tokens,
+        "kv_cache_dtype": build.kv_cache_dtype,
+    }
+    made = {key: entry.settings[key] or value for key, value in built.items()}
+    return {**made, "enable_chunked_prefill": build.chunked_context, "max_lora_rank": build.max_lora_rank}
 
 
 def _encoder(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
@@ -148,8 +219,12 @@ def _encoder(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
     return [
         _folder(entry.name, entry.kind, entry.kind, variables),
         _folder(tokenizer, "encoder_tokenizer", entry.kind, variables, extra=_tokenizer_links(parts.tokenizer)),
-        _folder(encoder, "encoder", entry.kind, variables, parameters, weights),
+        _folder(encoder, "encoder", _variant(entry), variables, parameters, weights, code=entry.engine != "tensorrt"),
     ]
+
+
+def _variant(entry: ModelEntry) -> str:
+    return f"{entry.kind}.tensorrt" if entry.engine == "tensorrt" else entry.kind
 
 
 def _parameters(entry: ModelEntry, parts: Parts, tokenizer_dir: Path, tokenizer_model: str) -> dict[str, str]:
@@ -186,12 +261,14 @@ def _folder(
     parameters: Mapping[str, str] | None = None,
     extra: Mapping[str, bytes | Path] | None = None,
     without: Collection[str] = (),
+    code: bool = True,
 ) -> ModelFolder:
     """One model from its source folder: the rendered configuration, the code, and `extra` files.
 
     Args:
         variant: a template for it alone, `config.VARIANT.pbtxt`, goes before the one for all: the engine of a chat
             model, the kind of another.
+        code: whether the model runs the folder's code; a plan is run by Triton's own backend.
     """
     folder = SOURCES / source
     templates = [folder / f"config.{variant}.pbtxt", folder / "config.pbtxt"]
@@ -200,7 +277,8 @@ def _folder(
         raise RenderError(f"there is no {templates[-1]}")
     config = render_config(template, {**variables, "name": name}, parameters or {}, without=without)
     files: dict[str, bytes | Path] = {"config.pbtxt": config.encode()}
-    files.update((str(path.relative_to(folder)), path.read_bytes()) for path in _code(folder))
+    if code:
+        files.update((str(path.relative_to(folder)), path.read_bytes()) for path in _code(folder))
     return ModelFolder(name, {**files, **(extra or {})})
 
 
@@ -214,6 +292,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("models", nargs="*", metavar="MODEL_ID", help="ids of the catalog (none: the default models)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the repository to write")
     parser.add_argument("--catalog", type=Path, default=CATALOG, help="another catalog file")
+    parser.add_argument("--keep", action="store_true", help="leave the models that were assembled there earlier")
     parser.add_argument("--copy", action="store_true", help="copy weights and tokenizers instead of linking them")
     parser.add_argument("--root", type=Path, metavar="PATH", help="DIR as Triton will see it, if that is another path")
     parser.add_argument("--from", dest="given", type=Path, metavar="DIR", help="look here first for the weights")
@@ -228,6 +307,7 @@ def main(arguments: list[str] | None = None) -> int:
             copy=options.copy,
             root=options.root,
             given=options.given,
+            keep=options.keep,
         )
     except (*BUILD_ERRORS, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

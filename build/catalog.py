@@ -30,8 +30,10 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from build.engine_settings import ENGINE_SETTINGS, ENGINES_OF_KIND, GPU_ENGINES, Setting
+from build.entry_rules import mismatches
 from build.gpu_options import BuildOptions, Checkpoint
-from build.quantization import split_id
+from build.lora_adapters import LoraAdapter
+from build.quantization import QUANTIZATIONS, split_id
 from tokentext.files import TOKENIZER_FILES
 
 if sys.version_info >= (3, 11):
@@ -118,7 +120,7 @@ class ModelFile:
     """A file to fetch. Whatever source it comes from, only `size` (bytes) and `sha256` make it this file."""
 
     name: PlainName
-    role: Literal["weights", "config", "tokenizer", "mmproj"]
+    role: Literal["weights", "config", "tokenizer", "mmproj", "dense", "lora"]
     size: Positive
     sha256: Sha256
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
@@ -156,8 +158,8 @@ class ModelEntry:
     """One model of the catalog.
 
     `name` is the Triton name, `created` Unix seconds, `settings` complete: every setting of the engine is there.
-    `engine_dir` (of `tensorrt_llm_api`: the checkpoint), `tokenizer_dir` and `tokenizer_info` (a file for guided decoding)
-    are on this machine; they are given, or `build/llm_engine.py` makes them from `checkpoint`, as `build` says.
+    `engine_dir` (of `tensorrt_llm_api`: the checkpoint), `tokenizer_dir` and `tokenizer_info` (a file for guided
+    decoding) are on this machine; they are given, or `build/llm_engine.py` makes them from `checkpoint` by `build`.
     `quantization` is what the weights are in, where that is known.
     """
 
@@ -186,6 +188,7 @@ class ModelEntry:
     quantization: StrictStr = ""
     checkpoint: Checkpoint | None = None
     build: BuildOptions = field(default_factory=BuildOptions)
+    loras: tuple[LoraAdapter, ...] = ()
 
     @model_validator(mode="after")
     def _complete(self) -> ModelEntry:
@@ -194,7 +197,7 @@ class ModelEntry:
         if self.engine not in ENGINES_OF_KIND[self.kind]:
             raise ValueError(f"engine: for {self.kind} one of {', '.join(ENGINES_OF_KIND[self.kind])}")
         object.__setattr__(self, "settings", _with_defaults(self.engine, self.settings))
-        for problem in _mismatches(self):
+        for problem in mismatches(self):
             raise ValueError(problem)
         return self
 
@@ -207,6 +210,22 @@ class ModelEntry:
         """The one file of the weights."""
         return self.of_role("weights")[0]
 
+    def changed(self, changes: Mapping[str, Any], max_seq_len: int = 0) -> ModelEntry:
+        """The entry, built for a GPU, with other values in `build`, and another `context_length` unless that is 0.
+
+        Raises:
+            CatalogError: they do not go together.
+        """
+        if not changes and not max_seq_len:
+            return self
+        try:
+            build = replace(self.build, **changes)
+            settings = self.settings if build.engine == self.engine else {}
+            length = max_seq_len or self.context_length
+            return replace(self, build=build, engine=build.engine, settings=settings, context_length=length)
+        except ValidationError as error:
+            raise CatalogError("\n".join(f"{self.id}: {_message(item)}" for item in error.errors())) from None
+
     def for_gpu(self, quantization: str = "") -> ModelEntry:
         """The entry as it is built for a GPU; with a quantization, under an id and a name that end in it.
 
@@ -215,9 +234,12 @@ class ModelEntry:
         """
         if self.checkpoint is None:
             raise CatalogError(f"{self.id}: has no checkpoint, so nothing can be built for a GPU")
-        chosen = quantization or self.build.quantization
-        if chosen not in self.build.offers():
-            raise CatalogError(f"{self.id}: quantization: {chosen} is not offered; {', '.join(self.build.offers())} are")
+        published = self.checkpoint.quantization
+        chosen, offers = quantization or published or self.build.quantization, self.build.offers()
+        if published:
+            offers = (published,)
+        if chosen not in offers:
+            raise CatalogError(f"{self.id}: quantization: {chosen} is not offered; offered: {', '.join(offers)}")
         return replace(
             self,
             id=f"{self.id}:{quantization}" if quantization else self.id,
@@ -244,50 +266,6 @@ def _with_defaults(engine: str, given: Mapping[str, Setting]) -> dict[str, Setti
     return settings
 
 
-def _mismatches(entry: ModelEntry) -> list[str]:
-    """What the engine needs and the entry lacks, or holds in vain."""
-    problems = []
-    count = len(entry.of_role("weights"))
-    folders = ("engine_dir", "tokenizer_dir")
-    if entry.engine in GPU_ENGINES:
-        if entry.files:
-            problems.append("files: an engine for a GPU is not fetched; set checkpoint, or engine_dir and tokenizer_dir")
-        if entry.checkpoint is None or any(getattr(entry, key) for key in folders):
-            problems += [f"{key}: missing" for key in folders if getattr(entry, key) is None]
-    else:
-        given = (*folders, "tokenizer_info")
-        problems += [f"{key}: only for {', '.join(GPU_ENGINES)}" for key in given if getattr(entry, key)]
-        suffix = ".gguf" if entry.engine == "llama_cpp" else ".safetensors"
-        if count != 1 or not entry.weights.name.endswith(suffix):
-            problems.append(f"files: exactly one file of role weights, a {suffix}, is needed")
-    names = {file.name for file in entry.files}
-    if entry.of_role("tokenizer") and "tokenizer.json" not in names:
-        problems.append("files: the tokenizer's files lack tokenizer.json")
-    if entry.kind == "embedding":
-        if not entry.dimensions:
-            problems.append("dimensions: missing")
-    elif entry.dimensions or entry.matryoshka:
-        problems.append("dimensions, matryoshka: only for embedding models")
-    if entry.kind != "reranker" and entry.score_activation:
-        problems.append("score_activation: only for rerankers")
-    if entry.checkpoint is not None and entry.kind != "chat":
-        problems.append("checkpoint: only for chat models")
-    if entry.checkpoint is None and entry.build != BuildOptions():
-        problems.append("build: there is no checkpoint to build from")
-    if entry.kind != "chat":
-        problems += [f"files: {name} is missing" for name in ("config.json", "tokenizer.json") if name not in names]
-        if entry.fim:
-            problems.append("fim: only for chat models")
-    projectors = entry.of_role("mmproj")
-    if len(entry.modalities) > 1 and entry.engine != "llama_cpp":
-        problems.append(f"modalities: {entry.engine} takes text only")
-    elif len(entry.modalities) > 1 and (len(projectors) != 1 or not projectors[0].name.endswith(".gguf")):
-        problems.append("files: for images or audio exactly one file of role mmproj, a .gguf, is needed")
-    elif projectors and len(entry.modalities) == 1:
-        problems.append("modalities: a file of role mmproj is there, but text is all that the model takes")
-    return problems
-
-
 @dataclass(frozen=True)
 class Catalog:
     """All entries of one catalog file, in its order."""
@@ -301,14 +279,16 @@ class Catalog:
         Raises:
             CatalogError: there is none; the message lists what there is.
         """
-        base, quantization = split_id(model_id)
-        for entry in self.entries:
-            if entry.id == model_id:
-                return entry
-            if entry.id == base and quantization == entry.quantization and entry.engine not in GPU_ENGINES:
-                return entry
-            if entry.id == base:
-                return entry.for_gpu(quantization)
+        by_id = {entry.id: entry for entry in self.entries}
+        base, quantization = (model_id, "") if model_id in by_id else split_id(model_id)
+        if base in by_id:
+            entry = by_id[base]
+            if entry.engine in GPU_ENGINES:
+                return entry if entry.engine_dir else entry.for_gpu(quantization)
+            return entry if quantization in ("", entry.quantization) else entry.for_gpu(quantization)
+        base, _, quantization = model_id.rpartition(":")
+        if base in by_id and by_id[base].checkpoint is not None:
+            raise CatalogError(f"{base}: quantization: {quantization} is not known; known: {', '.join(QUANTIZATIONS)}")
         known = ", ".join(entry.id for entry in self.entries)
         raise CatalogError(f"no model {model_id!r} in {self.path}; it has {known}")
 
@@ -354,10 +334,13 @@ def _explain(error: ValidationError, models: list[Any]) -> list[str]:
         model, name = models[int(index)], f"entry {int(index) + 1}"
         if isinstance(model, Mapping):
             name = model.get("id", name)
-        key = ".".join(str(part) for part in where)
-        message = item["msg"].removeprefix("Value error, ")
-        lines.append(f"  {name}: {key + ': ' if key else ''}{message}")
+        lines.append(f"  {name}: {_message({**item, 'loc': where})}")
     return lines
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    return f"{key + ': ' if key else ''}{item['msg'].removeprefix('Value error, ')}"
 
 
 def _located(entry: ModelEntry, folder: Path) -> ModelEntry:
@@ -371,6 +354,7 @@ def _located(entry: ModelEntry, folder: Path) -> ModelEntry:
         files=tuple(replace(file, sources=tuple(map(resolve, file.sources))) for file in entry.files),
         **{key: folder / path for key in LOCAL_PATHS if (path := getattr(entry, key))},
         checkpoint=_located_checkpoint(entry.checkpoint, folder),
+        loras=tuple(replace(one, folder=folder / one.folder) if one.folder else one for one in entry.loras),
     )
 
 

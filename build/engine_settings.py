@@ -13,10 +13,17 @@ ENGINE_SETTINGS: dict[str, dict[str, Setting]] = {
         "max_queue_size": 256,  # requests that wait for a slot; more are refused
     },
     "onnxruntime": {
+        "provider": "cpu",  # cpu, or cuda: needs onnxruntime-gpu where Triton runs
         "threads": 0,  # 0: as many as the machine has cores
         "max_batch_size": 64,
         "max_queue_size": 512,  # requests that wait; more are refused
         "max_queue_delay_microseconds": 500,  # how long a batch waits for company
+    },
+    # A plan of build/embedding_engine.py, through Triton's own TensorRT backend.
+    "tensorrt": {
+        "max_batch_size": 64,
+        "max_queue_size": 512,
+        "max_queue_delay_microseconds": 500,
     },
     # Names and defaults as in TensorRT-LLM's docs/model_config.md; empty: unset.
     "tensorrt_llm": {
@@ -49,12 +56,29 @@ ENGINE_SETTINGS: dict[str, dict[str, Setting]] = {
         "iter_stats_max_iterations": "",
         "request_stats_max_iterations": "",
     },
+    # Names as in TensorRT-LLM's LLM API (LlmArgs, KvCacheConfig).
+    "tensorrt_llm_api": {
+        "max_queue_size": 256,  # requests beyond max_batch_size that are taken; more are refused
+        "tensor_parallel_size": 0,  # 0, here and below: as the entry's `build` says
+        "pipeline_parallel_size": 0,
+        "max_batch_size": 0,
+        "max_num_tokens": 0,
+        "dtype": "auto",
+        "kv_cache_dtype": "",
+        "free_gpu_memory_fraction": 0.9,
+        "enable_block_reuse": True,
+        "host_cache_size": 0,  # bytes of the KV cache's second level, in the host's memory
+        "guided_decoding_backend": "xgrammar",
+        "sampler_type": "",  # TRTLLMSampler: for penalties and bad words in release 1.2
+        "trust_remote_code": False,
+        "llm_args": "",  # JSON: further arguments of LLM, which go over all others
+    },
 }
 
 GPU_ENGINES = ("tensorrt_llm", "tensorrt_llm_api")  # served from a checkpoint that build/llm_engine.py has built
 
 ENGINES_OF_KIND: dict[str, tuple[str, ...]] = {
     "chat": ("llama_cpp", *GPU_ENGINES),
-    "embedding": ("onnxruntime",),
+    "embedding": ("onnxruntime", "tensorrt"),
     "reranker": ("onnxruntime",),
 }

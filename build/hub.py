@@ -1,14 +1,20 @@
 """Files from a model hub: `ENDPOINT/REPOSITORY/resolve/REVISION/FILE`, with resume.
 
-The format of the URL, and the variables `HF_ENDPOINT` (another hub or a mirror) and `HF_HUB_OFFLINE`, are those of
-Hugging Face's own client. Proxies are taken from the usual variables.
+The format of the URLs, and the variables `HF_ENDPOINT` (another hub or a mirror), `HF_HUB_OFFLINE`, `HF_TOKEN` and
+`HF_TOKEN_PATH` (a file; for models behind a licence), are those of Hugging Face's own client. Proxies are taken from
+the usual variables.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -21,6 +27,29 @@ CONNECT_TIMEOUT = 5.0  # seconds: where only a package index is reachable, the n
 READ_TIMEOUT = 30.0
 ATTEMPTS = 5  # in a row without a new byte
 ALL_ATTEMPTS = 100
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+PAGES = 20  # of a repository's listing, a thousand files each
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository. `sha256` of large ones, `git_sha1` (of git's blob) of the others."""
+
+    path: str
+    size: int
+    sha256: str = ""
+    git_sha1: str = ""
+
+
+def token() -> str:
+    """The access token of the environment; empty if there is none."""
+    named = os.environ.get("HF_TOKEN_PATH", "")
+    if found := os.environ.get("HF_TOKEN", ""):
+        return found.strip()
+    try:
+        return Path(named).read_text(encoding="utf-8").strip() if named else ""
+    except OSError as error:
+        raise SourceFailed(f"HF_TOKEN_PATH: {error}") from error
 
 
 class Hub:
@@ -47,11 +76,43 @@ class Hub:
             raise SourceFailed(self._unreachable)
         path = f"{source.hub}/resolve/{source.revision}/{source.file}"
         url = f"{self._endpoint}/{quote(path)}"
+        with self._reaching({"accept-encoding": "identity"}) as client:
+            self._retry(client, url, target, size, report)
+
+    def listing(self, repository: str, revision: str) -> tuple[str, tuple[HubFile, ...]]:
+        """The commit that a revision stands for, and all files of it.
+
+        Raises:
+            SourceFailed: not reachable, refused, no such thing, or not understood.
+        """
+        if self._unreachable:
+            raise SourceFailed(self._unreachable)
+        base = f"{self._endpoint}/api/models/{quote(repository)}"
+        with self._reaching({}) as client:
+            commit = _answer(client.get(f"{base}/revision/{quote(revision)}"), repository).get("sha")
+            if not isinstance(commit, str) or not commit:
+                raise SourceFailed(f"{repository}@{revision}: the hub names no commit")
+            files: list[HubFile] = []
+            url: str | None = f"{base}/tree/{commit}?recursive=true"
+            for _ in range(PAGES):
+                page = client.get(url) if url else None
+                if page is None:
+                    return commit, tuple(files)
+                files += _files(_answer(page, repository, list), repository)
+                url = page.links.get("next", {}).get("url")
+                if url and not url.startswith(f"{self._endpoint}/"):  # the token is for this hub alone
+                    raise SourceFailed(f"{repository}: its listing goes on at another place ({url})")
+        raise SourceFailed(f"{repository}@{revision}: its listing has more than {PAGES} pages")
+
+    @contextmanager
+    def _reaching(self, headers: dict[str, str]) -> Iterator[httpx.Client]:
+        """A client; what goes wrong with it becomes SourceFailed."""
+        if found := token():
+            headers = {**headers, "authorization": f"Bearer {found}"}
         timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
-        headers = {"accept-encoding": "identity"}
         try:
             with httpx.Client(timeout=timeout, follow_redirects=True, headers=headers) as client:
-                self._retry(client, url, target, size, report)
+                yield client
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             self._unreachable = f"not reachable ({error})"
             raise SourceFailed(self._unreachable) from error
@@ -109,6 +170,40 @@ class Hub:
                     report(done)
         if done < size:
             raise httpx.ReadError(f"ended after {done:,} of {size:,} bytes")
+
+
+def _answer(response: httpx.Response, repository: str, kind: type = dict) -> Any:
+    if response.status_code in (401, 403):
+        raise SourceFailed(
+            f"status {response.status_code}: accept the licence of {repository} on the hub, and set HF_TOKEN or "
+            "HF_TOKEN_PATH"
+        )
+    if response.status_code != 200:
+        raise SourceFailed(f"status {response.status_code} for {response.url}")
+    try:
+        content = response.json()
+    except ValueError as error:
+        raise SourceFailed(f"{response.url}: {error}") from error
+    if not isinstance(content, kind):
+        raise SourceFailed(f"{response.url}: an answer of another form")
+    return content
+
+
+def _files(entries: list[Any], repository: str) -> Iterator[HubFile]:
+    for entry in entries:
+        try:
+            if entry["type"] == "file":
+                large = entry.get("lfs")
+                if large and not _SHA256.fullmatch(large["oid"]):
+                    raise ValueError(f"{large['oid']!r} is no SHA-256")
+                yield HubFile(
+                    entry["path"],
+                    int(large["size"] if large else entry["size"]),
+                    sha256=large["oid"] if large else "",
+                    git_sha1="" if large else entry["oid"],
+                )
+        except (KeyError, TypeError, ValueError) as error:
+            raise SourceFailed(f"{repository}: the hub's listing is not understood ({error!r})") from error
 
 
 def _length(path: Path) -> int:

@@ -37,6 +37,12 @@ class Tensors:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Raises GraphError: there is none of this name."""
+        if name not in self._tensors:
+            raise GraphError(f"the weights have no {name}")
+        return tuple(self._tensors[name].shape)
+
     def get(self, name: str, shape: Sequence[int]) -> NDArray[np.float32]:
         """Raises GraphError: there is none of this name, or it is of another shape."""
         tensor = self._tensors.get(name)

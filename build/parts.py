@@ -6,22 +6,39 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from build import bert_graph, embedding_graph, gguf_tokenizer, onnx_graph, pretokenizers, reranker_graph
-from build.bert_graph import BertConfig
+from build import (
+    bert_graph,
+    embedding_graph,
+    gguf_tokenizer,
+    onnx_graph,
+    pooling_graph,
+    pretokenizers,
+    reranker_graph,
+    t5_graph,
+)
 from build.catalog import ModelEntry
 from build.derived import derived
+from build.engine_settings import GPU_ENGINES
 from build.gguf_tokenizer import TokenizerFacts, write_tokenizer
+from build.lora_adapters import lora_files
 from build.transfer import sha256_of
 from tokentext.files import TOKENIZER_FILES, tokenizer_digest
 
+PLAN = "model.plan"  # the file that Triton's TensorRT backend opens
 PROJECTOR = "mmproj.gguf"  # among the weights of a model that takes images or audio
 GGUF_BUILDERS = (Path(gguf_tokenizer.__file__), Path(pretokenizers.__file__))
 BERT_BUILDERS = (Path(bert_graph.__file__), Path(onnx_graph.__file__))
+EMBEDDING_BUILDERS = (
+    Path(embedding_graph.__file__),
+    Path(pooling_graph.__file__),
+    Path(t5_graph.__file__),
+    *BERT_BUILDERS,
+)
 
 
 class PartsError(ValueError):
@@ -40,6 +57,8 @@ class Parts:
         weights_sha256: what `system_fingerprint` is made of.
         facts: of chat models.
         score_activation: of rerankers: `sigmoid` or `none`.
+        tokenizer_info: file for a compiled engine's guided decoding, or None.
+        loras: the files of LoRA adapters, by their place in the engine's folder.
     """
 
     tokenizer: Path
@@ -50,6 +69,8 @@ class Parts:
     weights_sha256: str
     facts: TokenizerFacts | None
     score_activation: str = ""
+    tokenizer_info: Path | None = None
+    loras: Mapping[str, Path] = field(default_factory=dict)
 
 
 def make_parts(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
@@ -60,8 +81,16 @@ def make_parts(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Par
     Raises:
         PartsError, TokenizerError, GraphError: a file is not what the engine takes.
     """
-    if entry.engine == "tensorrt_llm":
-        return _compiled(entry)
+    try:
+        loras = lora_files(entry, files)
+    except FileNotFoundError as error:
+        raise PartsError(str(error)) from error
+    return replace(_of_engine(entry, files, cache), loras=loras)
+
+
+def _of_engine(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
+    if entry.engine in GPU_ENGINES:
+        return _for_gpu(entry)
     if entry.kind == "embedding":
         return _embedding(entry, files, cache)
     if entry.kind == "reranker":
@@ -102,15 +131,23 @@ def _digest_with_projector(entry: ModelEntry) -> str:
 
 
 def _embedding(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
-    encoder, _ = bert_graph.read_config(files["config.json"], embedding_graph.FAMILIES)
-    if encoder.hidden != entry.dimensions:
-        raise PartsError(f"{entry.id}: dimensions: the catalog says {entry.dimensions}, config.json {encoder.hidden}")
-    return _encoder(entry, files, cache, encoder, Path(embedding_graph.__file__), embedding_graph.write_graph)
+    config = files["config.json"]
+    dense = next((files[file.name] for file in entry.of_role("dense")), None)
+    found = embedding_graph.dimensions(config, dense)
+    if found != entry.dimensions:
+        raise PartsError(f"{entry.id}: dimensions: the catalog says {entry.dimensions}, the weights {found}")
+
+    def write(weights: Path, config: Path, folder: Path) -> Path:
+        return embedding_graph.write_graph(weights, config, folder, dense_weights=dense)
+
+    longest = embedding_graph.read_encoder(config).longest
+    return _encoder(entry, files, cache, longest, EMBEDDING_BUILDERS, write)
 
 
 def _reranker(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
     encoder, _ = bert_graph.read_config(files["config.json"], reranker_graph.FAMILIES)
-    parts = _encoder(entry, files, cache, encoder, Path(reranker_graph.__file__), reranker_graph.write_graph)
+    builders = (Path(reranker_graph.__file__), *BERT_BUILDERS)
+    parts = _encoder(entry, files, cache, encoder.longest, builders, reranker_graph.write_graph)
     return replace(
         parts, score_activation=entry.score_activation or reranker_graph.score_activation(files["config.json"])
     )
@@ -120,29 +157,33 @@ def _encoder(
     entry: ModelEntry,
     files: Mapping[str, Path],
     cache: Path,
-    encoder: BertConfig,
-    builder: Path,
+    longest: int,
+    builders: Sequence[Path],
     write_graph: Callable[[Path, Path, Path], Path],
 ) -> Parts:
     """The parts of a model whose weights become an ONNX graph.
 
     Args:
-        write_graph: writes it into a folder, from weights and `config.json`. builder: the file of its code.
+        longest: tokens that the model has room for; 0: no bound.
+        write_graph: writes it into a folder, from weights and `config.json`. builders: the files of its code.
     """
-    _check_length(entry, encoder.longest)
+    _check_length(entry, longest)
 
     def make(folder: Path) -> None:
         write_graph(files[entry.weights.name], files["config.json"], folder)
 
-    digests = [file.sha256 for file in entry.files if file.role in ("weights", "config")]
-    graph = derived(cache, f"{entry.kind}-graph", digests, [builder, *BERT_BUILDERS], make)
+    digests = [file.sha256 for file in entry.files if file.role in ("weights", "config", "dense")]
+    graph = derived(cache, f"{entry.kind}-graph", digests, builders, make)
     tokenizer = _own_tokenizer(entry, files, cache)
+    weights = {path.name: path for path in sorted(graph.iterdir())}
+    if entry.engine == "tensorrt" and entry.engine_dir is not None:
+        weights = {PLAN: entry.engine_dir / PLAN}
     return Parts(
         tokenizer=tokenizer,
         tokenizer_sha256=tokenizer_digest(tokenizer),
-        weights={path.name: path for path in sorted(graph.iterdir())},
+        weights=weights,
         engine_dir=None,
-        engine=_with_version("onnxruntime", "onnxruntime"),
+        engine="tensorrt" if entry.engine == "tensorrt" else _with_version("onnxruntime", "onnxruntime"),
         weights_sha256=entry.weights.sha256,
         facts=None,
     )
@@ -173,25 +214,33 @@ def _own_tokenizer(entry: ModelEntry, files: Mapping[str, Path], cache: Path) ->
     return derived(cache, "tokenizer", digests, [Path(__file__)], make)
 
 
-def _compiled(entry: ModelEntry) -> Parts:
-    """A compiled TensorRT-LLM engine: its `config.json` holds `version` and `pretrained_config.vocab_size`."""
+def _for_gpu(entry: ModelEntry) -> Parts:
+    """A compiled TensorRT-LLM engine, or the checkpoint that its LLM API serves.
+
+    An engine's `config.json` holds `version` and `pretrained_config.vocab_size`, a checkpoint's `vocab_size`.
+    """
     assert entry.engine_dir is not None and entry.tokenizer_dir is not None  # the catalog's reader sees to it
+    compiled = entry.engine == "tensorrt_llm"
     config = _read_json(entry, entry.engine_dir / "config.json")
-    vocab_size = config.get("pretrained_config", {}).get("vocab_size")
+    key = "pretrained_config.vocab_size" if compiled else "vocab_size"
+    vocab_size = (config.get("pretrained_config", {}) if compiled else config).get("vocab_size")
     if not isinstance(vocab_size, int):
-        raise PartsError(f"{entry.id}: {entry.engine_dir / 'config.json'} has no pretrained_config.vocab_size")
+        raise PartsError(f"{entry.id}: {entry.engine_dir / 'config.json'} has no {key}")
     if not (entry.tokenizer_dir / "tokenizer.json").is_file():
         raise PartsError(f"{entry.id}: tokenizer_dir: there is no tokenizer.json in {entry.tokenizer_dir}")
+    if entry.tokenizer_info is not None and not entry.tokenizer_info.is_file():
+        raise PartsError(f"{entry.id}: tokenizer_info: there is no {entry.tokenizer_info}")
     end_ids, pad_id = _end_ids(entry, entry.tokenizer_dir)
-    version = config.get("version")
+    version = config.get("version") if compiled else None
     return Parts(
         tokenizer=entry.tokenizer_dir,
         tokenizer_sha256=tokenizer_digest(entry.tokenizer_dir),
         weights={},
         engine_dir=entry.engine_dir,
-        engine=f"tensorrt_llm {version}" if version else "tensorrt_llm",
+        engine=f"{entry.engine} {version}" if version else entry.engine,
         weights_sha256=_folder_digest(entry.engine_dir),
         facts=TokenizerFacts(vocab_size, end_ids, end_ids[0] if pad_id is None else pad_id),
+        tokenizer_info=entry.tokenizer_info,
     )
 
 

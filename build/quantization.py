@@ -19,7 +19,7 @@ class Quantization:
         qformat: TensorRT-LLM's name; "" where nothing is quantized.
         bytes_per_weight: of a quantized matrix, scales included (AWQ: FP16 per 128, NVFP4: FP8 per 16).
         kv_cache_dtype: what the cache of keys and values becomes with it: "fp8", "int8", or "" for the dtype's own.
-        gemm_plugin: what `trtllm-build --gemm_plugin` takes for it.
+        gemm_plugin: for `trtllm-build --gemm_plugin`; NVIDIA's guide recommends none for FP8 beyond batches of 4.
         least_capability: of the GPU, (major, minor).
         gpu: whether a GPU engine takes it; else llama.cpp.
     """
@@ -37,7 +37,7 @@ class Quantization:
 _ALL = (
     Quantization("fp16", "float16", "", 2.0),
     Quantization("bf16", "bfloat16", "", 2.0, least_capability=(8, 0)),
-    Quantization("fp8", "", "fp8", 1.0, kv_cache_dtype="fp8", gemm_plugin="fp8", least_capability=(8, 9)),
+    Quantization("fp8", "", "fp8", 1.0, kv_cache_dtype="fp8", gemm_plugin="disable", least_capability=(8, 9)),
     Quantization("int8_sq", "float16", "int8_sq", 1.0, least_capability=(8, 0)),
     Quantization("int4_awq", "", "int4_awq", 0.5 + 2 / 128, least_capability=(8, 0)),
     Quantization(

@@ -36,12 +36,13 @@ class ModelFolder:
     files: Mapping[str, bytes | Path] = field(default_factory=dict)
 
 
-def publish(output: Path, folders: Iterable[ModelFolder], *, copy: bool = False) -> list[str]:
+def publish(output: Path, folders: Iterable[ModelFolder], *, copy: bool = False, keep: bool = False) -> list[str]:
     """Makes `output` hold these folders, and none that was made here earlier.
 
     Args:
         output: the repository; made if it is not there. Not a mount point itself: folders are made beside it.
         copy: linked files become copies, for a repository that is carried elsewhere.
+        keep: folders that were made here earlier stay.
     Returns: what was done, a line for each folder that changed.
     Raises:
         RepositoryError: two folders of one name, a folder of that name that was not made here, or no room beside.
@@ -58,7 +59,7 @@ def publish(output: Path, folders: Iterable[ModelFolder], *, copy: bool = False)
         for name in wanted:
             if name not in made and (output / name).exists():
                 raise RepositoryError(f"{output / name} is there and was not made by build/assemble.py: move it away")
-        return _replace(output, wanted, made, copy)
+        return _replace(output, wanted, made, copy, made if keep else set())
 
 
 @contextlib.contextmanager
@@ -68,12 +69,13 @@ def _locked(output: Path) -> Iterator[None]:
         yield
 
 
-def _replace(output: Path, wanted: Mapping[str, ModelFolder], made: set[str], copy: bool) -> list[str]:
+def _replace(output: Path, wanted: Mapping[str, ModelFolder], made: set[str], copy: bool, kept: set[str]) -> list[str]:
     changed = [name for name, folder in wanted.items() if not _matches(output / name, folder, copy)]
-    stale = sorted(name for name in made - wanted.keys() if (output / name).exists())
+    stale = sorted(name for name in made - wanted.keys() - kept if (output / name).exists())
+    remaining = wanted.keys() | kept
     if not changed and not stale:
-        if made != wanted.keys():
-            _write_manifest(output, wanted)
+        if made != remaining:
+            _write_manifest(output, remaining)
         return []
     scratch = output.parent / f".{output.name}.new"
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was broken off
@@ -88,7 +90,7 @@ def _replace(output: Path, wanted: Mapping[str, ModelFolder], made: set[str], co
                 _move(output / name, scratch / "old" / name)
             if name in wanted:
                 _move(scratch / "new" / name, output / name)
-        _write_manifest(output, wanted)
+        _write_manifest(output, remaining)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return [*(f"{name}: written" for name in changed), *(f"{name}: removed" for name in stale)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from adapter.settings import Settings
-from adapter.triton.model import Kind, ModelConfigError, ModelDescription, describe
+from adapter.triton.model import Kind, ModelConfigError, ModelDescription, describe, with_adapters
+from adapter.triton.targets import Target, parse_targets, resolve
 from adapter.triton.tls import channel_credentials
 from launcher.errors import LauncherError
 
@@ -37,21 +39,20 @@ class ServedModels:
         return next((model for model in self.models if model.kind is kind), None)
 
 
-def grpc_target(url: str) -> tuple[str, bool]:
-    """`host:port` of a Triton URL, and whether it is spoken to over TLS.
+def triton_targets(url: str) -> tuple[Target, ...]:
+    """The Tritons of a URL, or of a list of URLs.
 
     Raises:
-        LauncherError: it is not of the form `grpc://host:port` or `grpcs://host:port`.
+        LauncherError: it has none of the forms that `adapter.triton.targets` describes.
     """
-    scheme, _, target = url.partition("://")
-    host, _, port = target.rpartition(":")
-    if scheme not in ("grpc", "grpcs") or not host or not port.isdigit():
-        raise LauncherError(f"--triton {url}: not of the form grpc://host:port or grpcs://host:port")
-    return target, scheme == "grpcs"
+    try:
+        return parse_targets(url)
+    except ValueError as error:
+        raise LauncherError(f"--triton {url}: {error}") from error
 
 
 def list_served(url: str, timeout: float = 5.0) -> ServedModels:
-    """Asks the Triton at `url` (`grpc://host:port` or `grpcs://host:port`).
+    """Asks the Triton at `url`; of several, all, and those that do not answer are among the problems.
 
     Args:
         timeout: seconds for each question.
@@ -59,10 +60,40 @@ def list_served(url: str, timeout: float = 5.0) -> ServedModels:
         LauncherError: no such URL.
         TritonUnreachable: nothing answers, or it is no Triton.
     """
-    target, secure = grpc_target(url)
+    found: list[ServedModels] = []
+    away: list[str] = []
+    for target in triton_targets(url):
+        try:
+            found += [_ask(one, timeout) for one in _addresses(target)]
+        except TritonUnreachable as error:
+            away.append(str(error))
+    if not found:
+        raise TritonUnreachable("; ".join(away))
+    models = {model.id: model for served in reversed(found) for model in served.models}  # the first one's counts
+    return ServedModels(
+        found[0].version,
+        [models[model_id] for model_id in sorted(models)],
+        list(dict.fromkeys([*(problem for served in found for problem in served.problems), *away])),
+        sorted({name for served in found for name in served.others}),
+    )
+
+
+def _addresses(target: Target) -> tuple[Target, ...]:
+    if not target.dns:
+        return (target,)
+    try:
+        return asyncio.run(resolve(target))
+    except (OSError, UnicodeError) as error:
+        raise TritonUnreachable(f"no Triton answers at {target}: {error}") from None
+
+
+def _ask(target: Target, timeout: float) -> ServedModels:
     # The certificates that the adapter itself would trust.
-    credentials = channel_credentials(Settings().triton_authorities) if secure else None
-    channel = grpc.secure_channel(target, credentials) if secure else grpc.insecure_channel(target)
+    credentials = channel_credentials(Settings().triton_authorities) if target.tls else None
+    options = [("grpc.ssl_target_name_override", target.name)]
+    channel = (
+        grpc.secure_channel(target.label, credentials, options) if credentials else grpc.insecure_channel(target.label)
+    )
     found: list[ModelDescription] = []
     problems: list[str] = []
     others: list[str] = []
@@ -81,8 +112,8 @@ def list_served(url: str, timeout: float = 5.0) -> ServedModels:
                 if description is None:
                     others.append(name)
                 else:
-                    found.append(description)
+                    found += with_adapters(description)
         except grpc.RpcError as error:
             reason = " ".join(str(error.details()).split())[:200]
-            raise TritonUnreachable(f"no Triton answers at {url}: {reason}") from None
+            raise TritonUnreachable(f"no Triton answers at {target}: {reason}") from None
     return ServedModels(version, sorted(found, key=lambda model: model.id), problems, others)

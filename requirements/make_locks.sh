@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Writes requirements/serve.txt and requirements/test.txt from pyproject.toml: every version and every sha256,
-# for Python 3.10 to 3.12 on Linux (x86_64, aarch64) and macOS (arm64). The files name no package index, and local wheel
-# folders are shut out, so that what is locked is what the public index holds.
+# Writes requirements/serve.txt, requirements/test.txt and requirements/adapter.txt (the adapter alone, with neither Triton
+# nor the CPU engines: for its container) from pyproject.toml: every version and every sha256, for Python 3.10 to 3.12 on
+# Linux (x86_64, aarch64) and macOS (arm64). The files name no package index, and local wheel folders are shut out, so
+# that what is locked is what the public index holds.
 #
 # Usage: requirements/make_locks.sh PYTHON
 set -euo pipefail
@@ -23,6 +24,8 @@ compile() {
 compile --extra cpu --extra postgres --extra test pyproject.toml requirements/build.in --output-file "$scratch/test.txt"
 compile --extra cpu --constraint "$scratch/test.txt" pyproject.toml requirements/build.in \
     --output-file "$scratch/serve.txt"
+compile --extra postgres --constraint "$scratch/test.txt" pyproject.toml requirements/build.in \
+    --output-file "$scratch/adapter.txt"
 
 # The part of a marker that says "any platform the lock covers" says nothing to its reader.
 cpython="platform_python_implementation == 'CPython'"
@@ -31,10 +34,12 @@ covered+=" or (platform_machine == 'aarch64' and $cpython and sys_platform == 'l
 covered+=" or (platform_machine == 'x86_64' and $cpython and sys_platform == 'linux'))"
 sed -i.bak -e "s/ ; python_full_version < '3.13' and $covered / /" -e "s/ and $covered//" "$scratch"/*.txt
 
-if grep -nE '://|--find-links|--index| @ ' "$scratch/serve.txt" "$scratch/test.txt"; then
+if grep -nE '://|--find-links|--index| @ ' "$scratch"/*.txt; then
     echo "a lock names a host, an index or a path: not written" >&2
     exit 1
 fi
-mv "$scratch/serve.txt" "$scratch/test.txt" requirements/
+mv "$scratch/serve.txt" "$scratch/test.txt" "$scratch/adapter.txt" requirements/
 chmod 644 requirements/*.txt
-echo "locked: $(grep -c '^[a-z]' requirements/serve.txt) packages to serve, $(grep -c '^[a-z]' requirements/test.txt) to test"
+for lock in serve adapter test; do
+    echo "locked: $(grep -c '^[a-z]' "requirements/$lock.txt") packages in requirements/$lock.txt"
+done

@@ -128,6 +128,8 @@ def build_request(
         tensors.builder.boolean("return_prompt_log_probs", True)
     if sampling.media:
         tensors.builder.byte_strings("media", sampling.media)
+    if model.lora_task_id:
+        tensors.builder.uint64("lora_task_id", model.lora_task_id)
     if sampling.cache_scope and tensors.has("cache_scope"):
         tensors.builder.string("cache_scope", sampling.cache_scope)
     tensors.builder.outputs(_outputs(model, sampling))
@@ -160,6 +162,7 @@ def request_fields(sampling: Sampling, prompt_param: str) -> dict[str, str]:
         "return_log_probs": "logprobs",
         "top_logprobs": sampling.top_logprobs_param,
         "return_prompt_log_probs": "echo",
+        "lora_task_id": "model",
         "guided_decoding_guide_type": guide,
         "guided_decoding_guide": guide,
     }

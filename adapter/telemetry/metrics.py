@@ -26,6 +26,16 @@ PROMPT_TOKENS = Counter(
 )
 COMPLETION_TOKENS = Counter("tritongate_completion_tokens", "Generated tokens", ["model"], registry=REGISTRY)
 ACTIVE_GENERATIONS = Gauge("tritongate_generations_active", "Generations under way", ["model"], registry=REGISTRY)
+TRITON_IN_FLIGHT = Gauge(
+    "tritongate_triton_requests_in_flight", "Requests under way at a Triton", ["endpoint"], registry=REGISTRY
+)
+TRITON_READY = Gauge("tritongate_triton_ready", "Whether a Triton gets requests", ["endpoint"], registry=REGISTRY)
+TRITON_FAILURES = Counter(
+    "tritongate_triton_failures", "How often a Triton could no longer be reached", ["endpoint"], registry=REGISTRY
+)
+TRITON_RETRIES = Counter(
+    "tritongate_triton_retries", "Requests given to another Triton before anything came back", registry=REGISTRY
+)
 
 TIME_TO_FIRST_TOKEN = LatencyHistogram(
     "tritongate_time_to_first_token_seconds",

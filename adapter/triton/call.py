@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -35,8 +36,18 @@ class CallFailed(Exception):
         self.details = details
 
 
+class ConnectionFailed(CallFailed):
+    """UNAVAILABLE, and not by the peer's word: there is no connection to it, or the one there was has been lost."""
+
+    def __init__(self, details: str) -> None:
+        super().__init__(grpc.StatusCode.UNAVAILABLE, details)
+
+
 class Call:
-    """Made by `Connection.open`. Everything happens on the event loop of the connection."""
+    """Made by `Connection.open`. Everything happens on the event loop of the connection.
+
+    `on_end` is called once, with the failure or None, when the call ends, however it ends.
+    """
 
     __slots__ = (
         "_allowed_ahead",
@@ -53,6 +64,7 @@ class Call:
         "_waiter",
         "ended",
         "id",
+        "on_end",
         "send_window",
     )
 
@@ -62,6 +74,7 @@ class Call:
         self.id = stream_id
         self.send_window = send_window
         self.ended = False
+        self.on_end: Callable[[CallFailed | None], None] | None = None
         self._connection = connection
         self._largest = largest_message
         self._messages: deque[bytes] = deque()
@@ -195,6 +208,8 @@ class Call:
         self._connection.forget(self)
         self._wake()
         self.wake_sender()
+        if self.on_end is not None:
+            self.on_end(failure)
 
     def wake_sender(self) -> None:
         """The windows have changed."""

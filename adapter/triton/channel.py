@@ -1,68 +1,116 @@
-"""The way to Triton, and its errors in OpenAI's form.
+"""The way to Triton: which of several a request is sent to, and where it goes when that one is lost.
+
+What gRPC's client-side policies do with a service configuration (`round_robin` with health checking, least request,
+a retry policy for UNAVAILABLE), done for the connections of this package: gRPC's own channel would carry every token
+for several times the cost (docs/performance.md).
 
 Messages are those of the KServe v2 protocol as `tritonclient` ships them.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tritonclient.grpc import service_pb2 as pb
 
-from adapter.errors import APIError, internal, invalid_request, not_found, overloaded, timed_out, unavailable
-from adapter.triton.call import Call, CallFailed
-from adapter.triton.endpoint import Endpoint
+from adapter.telemetry import metrics
+from adapter.triton.call import CallFailed
+from adapter.triton.errors import from_triton
+from adapter.triton.subchannel import Subchannel
+from adapter.triton.targets import Target, parse_targets, resolve, unique
 from adapter.triton.tls import client_context
 
-_SERVICE = "/inference.GRPCInferenceService/"
-_LARGEST_MESSAGE = 512 << 20  # bytes of an answer; tokenizers and large batches of vectors are what comes near it
-_LONGEST_DETAIL = 500  # characters of Triton's own words that reach a client
+logger = logging.getLogger("tritongate.models")
+
+_ATTEMPTS = 3  # Tritons that one request is given to, at most: one that kills them must not kill them all
+_LOOKUP_PATIENCE = 2.0  # seconds that discovery waits for a name server
 
 
 class TritonChannel:
-    """Calls to one Triton. A connection is made when it is needed; one that was lost is made anew by the next call.
+    """Calls to one Triton, or to several, of which each request gets the least loaded that is ready and has its model.
 
     Args:
-        url: `grpc://host:port`, or `grpcs://host:port` for TLS.
+        url: as `adapter.triton.targets` describes it.
         authorities: certificates (PEM) that TLS trusts; None: the system's.
 
+    Attributes:
+        on_failure: called when a Triton stops being ready.
+
     Raises:
-        ValueError: the URL has another scheme, or no port.
+        ValueError: the URL has another form.
         OSError: `authorities` cannot be used.
     """
 
     def __init__(self, url: str, authorities: Path | None = None) -> None:
-        scheme, _, target = url.partition("://")
-        host, _, port = target.rpartition(":")
-        if scheme not in ("grpc", "grpcs") or not host or not port.isdigit():
-            raise ValueError(f"{url!r} is not of the form grpc://host:port or grpcs://host:port")
-        self.url = url
-        secure = scheme == "grpcs"
-        self._endpoint = Endpoint(host.strip("[]"), int(port), tls=client_context(authorities) if secure else None)
+        self._targets = parse_targets(url)
+        self._tls = client_context(authorities) if any(target.tls for target in self._targets) else None
+        self._subchannels: dict[Target, Subchannel] = {}
+        self.subchannels: Sequence[Subchannel] = ()
+        self.on_failure: Callable[[Subchannel], None] | None = None
+        self._addresses: dict[Target, tuple[Target, ...]] = {}  # of a name, as last looked up
+        self._lookup: asyncio.Task[None] | None = None
+        self._unknown: set[Target] = set()  # names that could not be looked up the last time
+        self._leaving: set[Subchannel] = set()  # at addresses that are gone, with requests under way
+        self._closing: set[asyncio.Task[None]] = set()
+        self._turn = random.randrange(1 << 16)  # so that several adapters do not all begin with the same one
+        self._settle()
 
     async def close(self) -> None:
-        await self._endpoint.close()
+        if self._lookup is not None:
+            self._lookup.cancel()
+        leaving, self._leaving = self._leaving, set()
+        await asyncio.gather(*(one.close() for one in (*self.subchannels, *leaving)), *self._closing)
 
-    async def open_stream(self, timeout: float) -> Call:
-        """Begins a `ModelStreamInfer`, for models that answer one request with many responses.
+    async def look_up_names(self) -> None:
+        """Looks up again where the names point; what still goes to an address that is gone may end there."""
+        if not any(target.dns for target in self._targets):
+            return
+        if self._lookup is None or self._lookup.done():
+            self._lookup = asyncio.get_running_loop().create_task(self._look_up())
+        await asyncio.wait([self._lookup], timeout=_LOOKUP_PATIENCE)
 
+    @property
+    def reachable(self) -> bool:
+        """Whether any Triton is ready."""
+        return any(one.ready for one in self.subchannels)
+
+    def serving(self, model: str) -> list[Subchannel]:
+        """Those that are ready and have a model, by Triton's name of it."""
+        return [one for one in self.subchannels if one.ready and model in one.serves]
+
+    def attempts(self, model: str, timeout: float) -> Attempts:
+        """For a request to `model` (Triton's name of it).
+
+        Args:
+            timeout: seconds for all attempts together.
         Raises:
-            CallFailed: Triton cannot be reached.
+            CallFailed: there is no Triton to try.
         """
-        return await self._endpoint.open(_SERVICE + "ModelStreamInfer", timeout)
+        return Attempts(self, model, timeout)
 
-    async def repository_index(self, timeout: float) -> pb.RepositoryIndexResponse:
-        """Every model that is ready. Raises CallFailed."""
-        request = pb.RepositoryIndexRequest(ready=True)
-        return await self._call("RepositoryIndex", request, pb.RepositoryIndexResponse, timeout)
+    def pick(self, model: str, tried: Collection[Subchannel] = ()) -> Subchannel | None:
+        """The least loaded of those that have the model; in turn, where several are.
 
-    async def model_config(self, name: str, timeout: float) -> pb.ModelConfigResponse:
-        """Raises CallFailed."""
-        request = pb.ModelConfigRequest(name=name)
-        return await self._call("ModelConfig", request, pb.ModelConfigResponse, timeout)
+        Where none of them is ready, and none was tried, one is tried all the same: it may be back this moment.
+        """
+        known = self.subchannels
+        if len(known) == 1:
+            return None if tried else known[0]
+        candidates = [one for one in known if one.ready and model in one.serves and one not in tried]
+        if not candidates and not tried:
+            candidates = [one for one in known if model in one.serves]
+        if not candidates:
+            return None
+        if not tried:  # a second attempt must not bring the first ones out of step
+            self._turn += 1
+        start = self._turn % len(candidates)
+        return min(candidates[start:] + candidates[:start], key=_load)
 
     async def infer(self, request: pb.ModelInferRequest, timeout: float) -> pb.ModelInferResponse:
         """One request, one response: for models that are not decoupled.
@@ -71,55 +119,94 @@ class TritonChannel:
             APIError: what Triton says, in OpenAI's form.
         """
         try:
-            return await self._call("ModelInfer", request, pb.ModelInferResponse, timeout)
+            attempts = self.attempts(request.model_name, timeout)
+            while True:
+                try:
+                    return await attempts.subchannel.infer(request, attempts.remaining)
+                except CallFailed as failure:
+                    if not attempts.another(failure):
+                        raise
         except CallFailed as failure:
             raise from_triton(failure.code, failure.details) from failure
 
-    async def _call(self, method: str, request: Any, answer: Any, timeout: float) -> Any:
-        """Raises CallFailed. A caller that is cancelled cancels the call."""
-        call = await self._endpoint.open(_SERVICE + method, timeout, _LARGEST_MESSAGE)
-        try:
-            await call.send(request.SerializeToString())
-            message = await call.read_only()
-        finally:
-            call.cancel()
-        try:
-            return answer.FromString(message)
-        except DecodeError as error:
-            raise CallFailed(grpc.StatusCode.INTERNAL, "its answer cannot be read") from error
+    async def _look_up(self) -> None:
+        for target in self._targets:
+            if not target.dns:
+                continue
+            try:
+                self._addresses[target] = await resolve(target)
+                self._unknown.discard(target)
+            except (OSError, UnicodeError) as error:  # the addresses known so far are not worse for it
+                if target not in self._unknown:
+                    fields = {"triton": target.label, "reason": str(error)}
+                    logger.warning("a Triton's name cannot be looked up", extra={"fields": fields})
+                self._unknown.add(target)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Makes the subchannels those of the addresses as they are known now."""
+        wanted: list[Target] = []
+        for target in self._targets:
+            wanted += self._addresses.get(target, ()) if target.dns else (target,)
+        current = {
+            target: self._subchannels.get(target) or Subchannel(target, self._tls, self._failed)
+            for target in unique(wanted)
+        }
+        gone = [one for target, one in self._subchannels.items() if target not in current]
+        self._subchannels = current
+        self.subchannels = tuple(current.values())
+        self._leaving.update(gone)
+        for one in gone:
+            one.retire(lambda one=one: self._close_later(one))  # type: ignore[misc]
+
+    def _close_later(self, subchannel: Subchannel) -> None:
+        if subchannel not in self._leaving:
+            return
+        self._leaving.remove(subchannel)
+        task = asyncio.get_running_loop().create_task(subchannel.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _failed(self, subchannel: Subchannel) -> None:
+        if self.on_failure is not None:
+            self.on_failure(subchannel)
 
 
-def from_triton(code: grpc.StatusCode, details: str) -> APIError:
-    """The client's error for a failed call. Triton's words are kept, shortened; a traceback never gets through."""
-    words = _one_line(details)
-    # Triton has several codes for a model that is not there, but the same words.
-    if code is grpc.StatusCode.NOT_FOUND or details.startswith("Request for unknown model"):
-        return not_found(f"The model is no longer loaded: {words}", "model", "model_not_found")
-    if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE):
-        return invalid_request(f"The model refused the request: {words}")
-    if code is grpc.StatusCode.UNIMPLEMENTED:
-        return invalid_request(f"The model cannot do this: {words}")
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return overloaded(f"Triton is at its limit: {words}")
-    if code is grpc.StatusCode.UNAVAILABLE:
-        # Triton's words about a full queue are meant for the client; gRPC's about a lost connection name addresses.
-        if "queue" in details.lower():
-            return overloaded(f"Triton is busy: {words}")
-        # Whatever else there is may be a resolver's or a socket's words, which name hosts.
-        return unavailable("Triton cannot be reached at the moment.")
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return timed_out()
-    if code is grpc.StatusCode.CANCELLED:
-        return unavailable("Triton ended the request before it was complete.")
-    if code is grpc.StatusCode.INTERNAL:
-        return APIError(502, f"The model failed: {words}", type="server_error", code="model_error")
-    return internal(f"Triton answered with {code.name}.")
+class Attempts:
+    """The Tritons that one request is given to, one after the other; `subchannel` is the current one."""
+
+    __slots__ = ("_channel", "_deadline", "_model", "_tried", "subchannel")
+
+    def __init__(self, channel: TritonChannel, model: str, timeout: float) -> None:
+        self._channel = channel
+        self._model = model
+        self._deadline = time.monotonic() + timeout
+        self._tried: list[Subchannel] = []
+        first = channel.pick(model)
+        if first is None:
+            raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"no Triton has {model}")
+        self.subchannel = first
+
+    @property
+    def remaining(self) -> float:
+        """Seconds."""
+        return max(0.001, self._deadline - time.monotonic())
+
+    def another(self, failure: CallFailed) -> bool:
+        """Whether the request, of which nothing has come back, may go to another Triton: then that is the current one.
+
+        UNAVAILABLE means that it was lost, or not taken; any other failure would be the same elsewhere.
+        """
+        self._tried.append(self.subchannel)
+        if failure.code is not grpc.StatusCode.UNAVAILABLE or len(self._tried) == _ATTEMPTS:
+            return False
+        following = self._channel.pick(self._model, self._tried)
+        if following is None:
+            return False
+        metrics.TRITON_RETRIES.inc()
+        self.subchannel = following
+        return True
 
 
-def _one_line(details: str) -> str:
-    """What is fit to be shown: no traceback, no more than `_LONGEST_DETAIL` characters, on one line."""
-    # Python's form, and that of Triton's Python backend: the exception, then "At:" and the places in the model's files.
-    if "Traceback (most recent call last)" in details or "\nAt:\n" in details:
-        return "it raised an error, which Triton's log holds."
-    line = " ".join(details.split())
-    return line if len(line) <= _LONGEST_DETAIL else line[:_LONGEST_DETAIL] + "..."
+def _load(subchannel: Subchannel) -> int:
+    return subchannel.in_flight

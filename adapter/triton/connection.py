@@ -15,7 +15,7 @@ import grpc
 import hpack
 
 from adapter.triton import frames
-from adapter.triton.call import LARGEST_MESSAGE, RECEIVE_WINDOW, Call, CallFailed
+from adapter.triton.call import LARGEST_MESSAGE, RECEIVE_WINDOW, Call, CallFailed, ConnectionFailed
 
 _CONNECTION_WINDOW = frames.LARGEST_WINDOW  # calls are bounded one by one
 _ACKNOWLEDGE_AFTER = 16 << 20  # bytes
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
         call = Call(self, self._next_id, self._peer_window, timeout, largest_message)
         self._next_id += 2
         if self.closed.done():  # lost between its being made and its being used
-            call.end(CallFailed(grpc.StatusCode.UNAVAILABLE, "socket: the connection was closed"))
+            call.end(ConnectionFailed("socket: the connection was closed"))
             return call
         self._calls[call.id] = call
         self.write(frames.frame(frames.HEADERS, frames.END_HEADERS, call.id, header_block))
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
             self.closed.set_result(None)
         reason = f"the connection was lost ({error})" if error else "the connection was closed"
         for call in list(self._calls.values()):
-            call.end(CallFailed(grpc.StatusCode.UNAVAILABLE, f"socket: {reason}"))
+            call.end(ConnectionFailed(f"socket: {reason}"))
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
@@ -241,7 +241,7 @@ class Connection(asyncio.Protocol):
         """The peer takes no new calls; those it took go on."""
         self._going_away = True
         for call in [call for call in self._calls.values() if call.id > last_taken]:
-            call.end(CallFailed(grpc.StatusCode.UNAVAILABLE, "socket: the server is going away"))
+            call.end(ConnectionFailed("socket: the server is going away"))
         if not self._calls:
             self.close()
 

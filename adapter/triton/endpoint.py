@@ -10,7 +10,7 @@ import ssl
 import grpc
 
 from adapter.triton import frames
-from adapter.triton.call import LARGEST_MESSAGE, Call, CallFailed
+from adapter.triton.call import LARGEST_MESSAGE, Call, CallFailed, ConnectionFailed
 from adapter.triton.connection import Connection
 
 _CONNECT_TIMEOUT = 5.0
@@ -22,13 +22,15 @@ class Endpoint:
     Args:
         host, port: of the server.
         tls: the context of TLS connections; None for plain ones.
+        name: what the server is called in its certificate and in requests; None: `host`.
     """
 
-    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None, name: str | None = None) -> None:
         self._host = host
         self._port = port
         self._tls = tls
-        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._name = name or host
+        authority = f"[{self._name}]:{port}" if ":" in self._name else f"{self._name}:{port}"
         self._headers = frames.header_block(
             [
                 (b":method", b"POST"),
@@ -49,7 +51,8 @@ class Endpoint:
             largest_message: bytes of an answer that are taken.
 
         Raises:
-            CallFailed: UNAVAILABLE, the server cannot be reached; CANCELLED, this endpoint was closed.
+            ConnectionFailed: the server cannot be reached.
+            CallFailed: CANCELLED, this endpoint was closed.
         """
         if self._closed:
             raise CallFailed(grpc.StatusCode.CANCELLED, "closed here")
@@ -79,12 +82,13 @@ class Endpoint:
         try:
             return await asyncio.shield(self._attempt)
         except (OSError, asyncio.TimeoutError) as error:
-            raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"failed to connect: {error}") from error
+            raise ConnectionFailed(f"failed to connect: {error}") from error
 
     async def _make(self) -> Connection:
         self._connections = [one for one in self._connections if not one.closed.done()]
         loop = asyncio.get_running_loop()
-        attempt = loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
+        name = self._name if self._tls else None
+        attempt = loop.create_connection(Connection, self._host, self._port, ssl=self._tls, server_hostname=name)
         _, made = await asyncio.wait_for(attempt, _CONNECT_TIMEOUT)
         self._connections.append(made)
         return made

@@ -6,9 +6,10 @@ The keys of `parameters` and the names of the Triton models are described in doc
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from tritonclient.grpc import model_config_pb2
@@ -16,6 +17,7 @@ from tritonclient.grpc import model_config_pb2
 from tokentext import TextTokenizer
 
 _NUMBER = re.compile(r"[0-9]{1,16}\Z")
+_ADAPTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _LARGEST = 2**31 - 1  # of a count or a token id: they travel as INT32
 _LARGEST_VOCABULARY = 1 << 24  # a request with `logit_bias` makes a tensor of this length
 
@@ -42,6 +44,8 @@ class ModelDescription:
     `inputs` and `outputs` are the names of the tensors it declares: they are its capabilities. `batched`: tensors carry
     a leading batch dimension. `draws_seed`: the engine draws a seed for a request without one. `fingerprint` is
     OpenAI's `system_fingerprint`. `score_activation`: what belongs over a reranker's logit, `sigmoid` or `none`.
+    `adapters`: the LoRA adapters that the engine has: task id, name, and what their answers depend on. A model that is
+    one of them has the `parent` whose adapter it is, and its task id as `lora_task_id`; else these are "" and 0.
     """
 
     id: str
@@ -71,6 +75,9 @@ class ModelDescription:
     guide_types: frozenset[str]
     modalities: frozenset[str]
     fim: tuple[str, str, str] | None  # the tokens before prefix, suffix and middle, for filling in the middle
+    adapters: tuple[tuple[int, str, str], ...]
+    parent: str
+    lora_task_id: int
 
 
 @dataclass(frozen=True)
@@ -121,12 +128,32 @@ def describe(config: model_config_pb2.ModelConfig) -> ModelDescription | None:
         guide_types=frozenset(parameters.get("guide_types", _GUIDE_TYPES).replace(" ", "").split(",")),
         modalities=frozenset(parameters.get("modalities", "text").replace(" ", "").split(",")),
         fim=reader.fim(),
+        adapters=reader.adapters({tensor.name for tensor in config.input}) if chat else (),
+        parent="",
+        lora_task_id=0,
     )
+
+
+def with_adapters(model: ModelDescription) -> list[ModelDescription]:
+    """The model, and each of its LoRA adapters as a model `id:name`."""
+    return [model] + [
+        replace(
+            model,
+            id=f"{model.id}:{name}",
+            parent=model.id,
+            lora_task_id=task,
+            fingerprint=_digest(f"{model.fingerprint}\n{task}\n{version}"),
+        )
+        for task, name, version in model.adapters
+    ]
 
 
 def _fingerprint(name: str, parameters: Mapping[str, str]) -> str:
     """Changes with the engine, its version and the weights; equal seeds give equal text only where it is equal."""
-    origin = "\n".join((name, parameters.get("engine", ""), parameters.get("weights_sha256", "")))
+    return _digest("\n".join((name, parameters.get("engine", ""), parameters.get("weights_sha256", ""))))
+
+
+def _digest(origin: str) -> str:
     return "fp_" + hashlib.sha256(origin.encode()).hexdigest()[:10]
 
 
@@ -162,6 +189,27 @@ class _Reader:
         if value not in ("sigmoid", "none"):
             raise self._error("score_activation", value, "sigmoid or none")
         return value
+
+    def adapters(self, inputs: Collection[str]) -> tuple[tuple[int, str, str], ...]:
+        """`{"1": {"name": "sql", ...}}`; of what else is said of an adapter, digest and scale make it what it is."""
+        value = self._parameters.get("lora_adapters", "")
+        if not value:
+            return ()
+        try:
+            found = [
+                (int(task), str(said["name"]), f"{said.get('sha256', '')} {said.get('scale', '')}")
+                for task, said in json.loads(value).items()
+            ]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            found = []
+        names = {name for _, name, _ in found}
+        if not found or len(names) != len(found) or not all(map(_ADAPTER.match, names)):
+            raise self._error("lora_adapters", value, "a JSON object of task ids, each with a name of its own,")
+        if not all(0 < task < 2**64 for task, _, _ in found):
+            raise self._error("lora_adapters", value, "task ids over 0 that fit 64 bits: nothing else")
+        if "lora_task_id" not in inputs:
+            raise self._error("lora_adapters", value, "beside it an input lora_task_id")
+        return tuple(sorted(found))
 
     def fim(self) -> tuple[str, str, str] | None:
         prefix, suffix, middle = (self._parameters.get(f"fim_{part}", "") for part in ("prefix", "suffix", "middle"))

@@ -1,29 +1,37 @@
-"""Which models there are: asked of Triton, again and again."""
+"""Which models there are: asked of every Triton, again and again.
+
+A model is served where it is ready. Tritons that describe the same model differently (an update that has not reached
+all of them) are not mixed: the description in use stays in use as long as a Triton has it, else the first one counts,
+and the others get no request for this model.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import random
 import time
-
-import grpc
+from collections.abc import Iterable
+from dataclasses import replace
 
 from adapter.errors import APIError, not_found, unavailable
 from adapter.triton.call import CallFailed
 from adapter.triton.channel import TritonChannel
-from adapter.triton.model import Kind, ModelConfigError, ModelDescription, ServedModel, describe
+from adapter.triton.inventory import CALL_TIMEOUT, Inventory
+from adapter.triton.model import Kind, ModelDescription, ServedModel, with_adapters
+from adapter.triton.subchannel import Subchannel
 from adapter.triton.tokenizers import TokenizerSource, TokenizerUnavailable
 
 logger = logging.getLogger("tritongate.models")
 
-_CALL_TIMEOUT = 5.0  # seconds for one question to Triton
 _RETRY_AFTER = 30.0  # seconds until a tokenizer that could not be had is looked for again
 _FRESH = 1.0  # seconds for which an answer counts as current
+_BACKOFF = (0.2, 5.0)  # seconds between two looks at a Triton that is not ready: at first, and at most
 
 
 class ModelRegistry:
-    """The served models, by their OpenAI id, as Triton reports them.
+    """The served models, by their OpenAI id, as the Tritons report them.
 
     Args:
         interval: seconds between two looks.
@@ -33,39 +41,48 @@ class ModelRegistry:
         self._channel = channel
         self._tokenizers = tokenizers
         self._interval = interval
+        self._inventories: dict[Subchannel, Inventory] = {}
         self._models: dict[str, ServedModel] = {}
-        self._configs: dict[str, bytes] = {}  # Triton name -> configuration, as last understood
         self._broken: dict[str, str] = {}  # served id -> why it is not served
-        self._described: dict[str, ModelDescription] = {}  # Triton name -> description
         self._checked = 0.0
-        # Triton name -> when its tokenizer, which could not be had, is tried again, and why it could not
-        self._retry: dict[str, tuple[float, str]] = {}
+        # What could not be served for want of a tokenizer: when that is tried again, and why it could not be had.
+        self._retry: dict[ModelDescription, tuple[float, str]] = {}
+        self._told: set[tuple[str, ...]] = set()  # contradictions that were logged
+        self._serving = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
-        self.reachable = False
-        self.seen = asyncio.Event()  # set once models have been read from Triton
+        self._recoveries: dict[Subchannel, asyncio.Task[None]] = {}
+        self.seen = asyncio.Event()  # set once models have been read from a Triton
 
     def start(self) -> None:
-        """Begins to look at Triton in the background."""
+        """Begins to look at the Tritons in the background, and to await those that fail."""
+        self._channel.on_failure = self._await_recovery
         self._task = asyncio.get_running_loop().create_task(self._keep_looking(), name="model-discovery")
 
     async def stop(self) -> None:
-        for task in (self._task, self._looking):
+        self._channel.on_failure = None
+        for task in (self._task, self._looking, *self._recoveries.values()):
             if task is not None:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
+    @property
+    def reachable(self) -> bool:
+        """Whether any Triton is."""
+        return self._channel.reachable
+
     async def models(self) -> list[ServedModel]:
-        """All served models, in the order of their ids; asks Triton if the last answer is not current.
+        """All models that a Triton has ready, in the order of their ids; asks if the last answer is not current.
 
         Raises:
-            APIError: 503, Triton cannot be reached.
+            APIError: 503, no Triton can be reached.
         """
         await self._refresh_if_stale()
         if not self.reachable:
             raise unavailable("Triton cannot be reached at the moment.")
-        return [self._models[model_id] for model_id in sorted(self._models)]
+        models = [self._models[model_id] for model_id in sorted(self._models)]
+        return [model for model in models if self._channel.serving(model.triton_name)]
 
     async def get(self, model_id: str, *kinds: Kind) -> ServedModel:
         """The model that a request names.
@@ -111,7 +128,7 @@ class ModelRegistry:
     async def _refresh_if_stale(self) -> None:
         """Has somebody look, but waits no longer than a look takes that finds nothing new to load."""
         if time.monotonic() - self._checked > _FRESH:
-            await asyncio.wait([self._start_look()], timeout=_CALL_TIMEOUT)
+            await asyncio.wait([self._start_look()], timeout=CALL_TIMEOUT)
 
     def _start_look(self) -> asyncio.Task[None]:
         """The look that is under way, or a new one."""
@@ -122,91 +139,141 @@ class ModelRegistry:
     async def _refresh(self) -> None:
         try:
             await self._look()
-            self._set_reachable(True)
-            self.seen.set()
-        except CallFailed as failure:
-            self._set_reachable(False, failure.details)
         finally:
             self._checked = time.monotonic()
 
-    def _set_reachable(self, reachable: bool, reason: str = "") -> None:
-        if reachable != self.reachable or not self._checked:
-            if reachable:
-                logger.info("connected to Triton", extra={"fields": {"triton": self._channel.url}})
-            else:
-                fields = {"triton": self._channel.url, "reason": reason}
-                logger.warning("Triton cannot be reached", extra={"fields": fields})
-        self.reachable = reachable
-
     async def _look(self) -> None:
-        """One look: names that are ready, their configurations, the tokenizers of new ones."""
-        index = await self._channel.repository_index(_CALL_TIMEOUT)
-        names = sorted({entry.name for entry in index.models if entry.state == "READY"})
-        for gone in set(self._configs) - set(names):
-            self._forget(gone)
-        for name in names:
-            try:
-                config = (await self._channel.model_config(name, _CALL_TIMEOUT)).config
-            except CallFailed as failure:
-                if failure.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
-                    self._forget(name)  # unloaded between the two questions
-                    continue
-                raise
-            encoded = config.SerializeToString(deterministic=True)
-            if self._configs.get(name) == encoded:
-                continue
-            self._forget(name)
-            self._configs[name] = encoded
-            try:
-                description = describe(config)
-            except ModelConfigError as error:
-                logger.error("a model is not served", extra={"fields": {"reason": str(error)}})
-                continue
-            if description is not None:
-                self._described[name] = description
-        await self._serve(self._described)
+        """Reads every Triton that is ready, or all of them if none is; the others are awaited meanwhile."""
+        await self._channel.look_up_names()
+        current = self._channel.subchannels
+        given = self._tokenizers.folder
+        self._inventories = {one: self._inventories.get(one) or Inventory(one, given) for one in current}
+        asked = [one for one in current if one.ready] or current
+        if self._task is not None:
+            for one in set(current).difference(asked):
+                self._await_recovery(one)
+        await asyncio.gather(*(self._ask(self._inventories[one]) for one in asked))
+        await self._serve()
 
-    def _forget(self, name: str) -> None:
-        for known in (self._configs, self._described, self._retry):
-            known.pop(name, None)
+    async def _ask(self, inventory: Inventory) -> bool:
+        """Whether the Triton has answered; one that has not is no longer ready."""
+        try:
+            await inventory.look()
+        except CallFailed as failure:
+            inventory.subchannel.fail(failure.details)
+            return False
+        return True
 
-    async def _serve(self, described: dict[str, ModelDescription]) -> None:
-        """Makes `_models` what is described: keeps the unchanged, loads tokenizers for the new."""
+    def _await_recovery(self, subchannel: Subchannel) -> None:
+        if subchannel not in self._recoveries and subchannel in self._inventories:
+            task = asyncio.get_running_loop().create_task(self._recover(subchannel), name="triton-recovery")
+            self._recoveries[subchannel] = task
+            task.add_done_callback(lambda _: self._recoveries.pop(subchannel, None))
+
+    async def _recover(self, subchannel: Subchannel) -> None:
+        """Asks a Triton that is not ready until it answers, at growing intervals."""
+        delay, longest = _BACKOFF
+        while (inventory := self._inventories.get(subchannel)) is not None and not subchannel.ready:
+            if await self._ask(inventory):
+                try:
+                    await self._serve()
+                except Exception:  # as in a look
+                    logger.exception("model discovery failed")
+            if not subchannel.ready:
+                await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # many adapters do not ask at the same time
+                delay = min(2 * delay, longest)
+
+    async def _serve(self) -> None:
+        """Makes `_models` what the Tritons have: keeps the unchanged, loads tokenizers for the new."""
+        self._agree()  # a Triton that is back gets requests now, whatever the loading of a tokenizer takes
+        async with self._serving:
+            await self._load(self._agree())
+        if self.reachable:
+            self.seen.set()
+
+    def _agree(self) -> list[ModelDescription]:
+        """What is to be served; says to each Triton's subchannel for which models it is good."""
+        for subchannel, inventory in self._inventories.items():
+            if inventory.answered:
+                subchannel.recover()
+        claims: dict[str, list[tuple[Subchannel, ModelDescription]]] = {}
+        contradictions: set[tuple[str, ...]] = set()
+        for subchannel, inventory in self._inventories.items():
+            own: dict[str, ModelDescription] = {}
+            for description in (one for base in inventory.described.values() for one in with_adapters(base)):
+                first = own.setdefault(description.id, description)
+                if first is not description:
+                    contradictions.add((subchannel.label, description.id, first.triton_name, description.triton_name))
+                else:
+                    claims.setdefault(description.id, []).append((subchannel, description))
+        chosen: list[ModelDescription] = []
+        refused: dict[Subchannel, set[str]] = {}
+        for model_id, claimants in claims.items():
+            # What only Tritons have that are away at the moment is known all the same: 503, and not 404.
+            present = [description for subchannel, description in claimants if subchannel.ready]
+            candidates = present or [description for _, description in claimants]
+            current = self._models.get(model_id)
+            kept = [one for one in candidates if current is not None and _same(current, one)]
+            chosen.append(choice := (kept or candidates)[0])
+            for subchannel, description in claimants:
+                if not _interchangeable(choice, description):
+                    refused.setdefault(subchannel, set()).add(description.triton_name)
+                    contradictions.add((subchannel.label, model_id))
+        for subchannel, inventory in self._inventories.items():
+            subchannel.serves = inventory.names - refused.get(subchannel, set())
+        self._tell(contradictions)
+        return chosen
+
+    def _tell(self, contradictions: set[tuple[str, ...]]) -> None:
+        for triton, model_id, *names in contradictions - self._told:
+            fields = {"model": model_id, "triton": triton}
+            if names:
+                fields.update(served=names[0], ignored=names[1])
+                logger.error("two Triton models claim the same id", extra={"fields": fields})
+            else:
+                logger.error("a Triton has another version of a model and is not used for it", extra={"fields": fields})
+        self._told = contradictions
+
+    async def _load(self, described: Iterable[ModelDescription]) -> None:
         models: dict[str, ServedModel] = {}
         broken: dict[str, str] = {}
-        for description in described.values():
-            if description.id in models:
-                other = models[description.id].triton_name
-                fields = {"model": description.id, "served": other, "ignored": description.triton_name}
-                if self._models.get(description.id) is not models[description.id]:
-                    logger.error("two Triton models claim the same id", extra={"fields": fields})
-                continue
+        retry: dict[ModelDescription, tuple[float, str]] = {}
+        for description in described:
             current = self._models.get(description.id)
             if current is not None and _same(current, description):
                 models[description.id] = current
                 continue
-            again, reason = self._retry.get(description.triton_name, (0.0, ""))
-            if again > time.monotonic():
-                broken[description.id] = reason
-                continue
-            try:
-                tokenizer = await self._tokenizers.load(description)
-            except TokenizerUnavailable as error:
-                broken[description.id] = str(error)
-                self._retry[description.triton_name] = (time.monotonic() + _RETRY_AFTER, str(error))
-                if self._broken.get(description.id) != str(error):
-                    fields = {"model": description.id, "reason": str(error)}
-                    logger.error("a model is not served", extra={"fields": fields})
-                continue
-            models[description.id] = ServedModel(**vars(description), tokenizer=tokenizer)
-            logger.info("serving a model", extra={"fields": {"model": description.id}})
+            again, reason = self._retry.get(description, (0.0, ""))
+            if again <= time.monotonic():
+                try:
+                    tokenizer = await self._tokenizers.load(description)
+                except CallFailed as failure:  # Triton is away: tried again as soon as it is back
+                    broken[description.id] = f"its tokenizer could not be had: {failure.code.name}"
+                    continue
+                except TokenizerUnavailable as error:
+                    again, reason = time.monotonic() + _RETRY_AFTER, str(error)
+                    if self._broken.get(description.id) != reason:
+                        fields = {"model": description.id, "reason": reason}
+                        logger.error("a model is not served", extra={"fields": fields})
+                else:
+                    models[description.id] = ServedModel(**vars(description), tokenizer=tokenizer)
+                    logger.info("serving a model", extra={"fields": {"model": description.id}})
+                    continue
+            broken[description.id] = reason
+            retry[description] = (again, reason)
         for gone in self._models.keys() - models.keys():
             logger.info("no longer serving a model", extra={"fields": {"model": gone}})
-        self._models = models
-        self._broken = broken
+        self._models, self._broken, self._retry = models, broken, retry
         self._tokenizers.keep_only({model.tokenizer for model in models.values()})
 
 
 def _same(model: ServedModel, description: ModelDescription) -> bool:
     described = vars(description)
     return all(getattr(model, name) == value for name, value in described.items())
+
+
+def _interchangeable(one: ModelDescription, other: ModelDescription) -> bool:
+    """Whether a request made for one may go to the other: only the place of the tokenizer may differ."""
+    if one.tokenizer_sha256:
+        one, other = replace(one, tokenizer_dir=""), replace(other, tokenizer_dir="")
+    return one == other

@@ -14,8 +14,9 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from adapter.triton.call import Call, CallFailed
-from adapter.triton.channel import TritonChannel, from_triton
-from adapter.triton.stream_errors import from_stream
+from adapter.triton.channel import Attempts, TritonChannel
+from adapter.triton.errors import from_triton
+from adapter.triton.stream_errors import engine_is_gone, from_stream, was_not_taken
 
 _END_TIMEOUT = 1.0  # seconds between an error and the end of its stream
 _decode = pb.ModelStreamInferResponse.FromString
@@ -52,12 +53,14 @@ class StreamCancelled(Exception):
 class EngineStream:
     """A bidirectional stream that carries one request. `cancel` ends it at once and frees the engine's slot.
 
+    As long as nothing has come back, a request whose Triton is lost goes to another one that has the model.
+
     Args:
         timeout: seconds for the whole generation.
         params: tensor -> the client's request field that it carries, for errors.
     """
 
-    __slots__ = ("_call", "_cancelled", "_channel", "_params", "_request", "_timeout")
+    __slots__ = ("_begun", "_call", "_cancelled", "_channel", "_params", "_request", "_timeout")
 
     def __init__(
         self, channel: TritonChannel, request: pb.ModelInferRequest, timeout: float, params: Mapping[str, str]
@@ -67,6 +70,7 @@ class EngineStream:
         self._request = request
         self._timeout = timeout
         self._call: Call | None = None
+        self._begun = False
         self._cancelled = False
 
     async def read(self) -> EngineStep | None:
@@ -80,8 +84,7 @@ class EngineStream:
             raise StreamCancelled
         try:
             # The request is half-closed: Triton ends the stream after the last response, and so says which one it was.
-            call = self._call or await self._open()
-            data = await call.read()
+            data = await self._call.read() if self._begun and self._call is not None else await self._first()
         except CallFailed as failure:
             if self._cancelled:
                 raise StreamCancelled from None
@@ -90,7 +93,7 @@ class EngineStream:
             return None
         message = _decode(data)
         if message.error_message:
-            await self._await_end(call)
+            await self._await_end()
             raise from_stream(message.error_message, self._params)
         try:
             return parse_step(message.infer_response)
@@ -109,8 +112,10 @@ class EngineStream:
         if self._call is not None:
             self._call.cancel()
 
-    async def _await_end(self, call: Call) -> None:
+    async def _await_end(self) -> None:
         """Nothing follows an error but the end. A cancel now would find a request that Triton has already released."""
+        call = self._call
+        assert call is not None
 
         async def drain() -> None:
             while await call.read() is not None:
@@ -119,12 +124,37 @@ class EngineStream:
         with contextlib.suppress(CallFailed, asyncio.TimeoutError):
             await asyncio.wait_for(drain(), _END_TIMEOUT)
 
-    async def _open(self) -> Call:
-        self._call = call = await self._channel.open_stream(self._timeout)
+    async def _first(self) -> bytes | None:
+        """Sends the request, and returns the first message that is an answer of the engine.
+
+        Raises:
+            CallFailed: none of the Tritons that it went to has answered.
+        """
+        encoded = self._request.SerializeToString()
+        attempts = self._channel.attempts(self._request.model_name, self._timeout)
+        while True:
+            try:
+                data = await self._attempt(attempts, encoded)
+            except CallFailed as failure:
+                if self._cancelled or not attempts.another(failure):
+                    raise
+                continue
+            refusal = _decode(data).error_message if data is not None else ""
+            if refusal and was_not_taken(refusal):
+                if engine_is_gone(refusal):
+                    attempts.subchannel.fail(refusal)
+                if attempts.another(CallFailed(grpc.StatusCode.UNAVAILABLE, refusal)):
+                    await self._await_end()
+                    continue
+            self._begun = True
+            return data
+
+    async def _attempt(self, attempts: Attempts, encoded: bytes) -> bytes | None:
+        self._call = call = await attempts.subchannel.open_stream(attempts.remaining)
         if self._cancelled:  # while the connection was being made
             call.cancel()
-        await call.send(self._request.SerializeToString())
-        return call
+        await call.send(encoded)
+        return await call.read()
 
 
 def parse_step(response: pb.ModelInferResponse) -> EngineStep:

@@ -15,10 +15,15 @@ from collections.abc import Mapping
 import grpc
 
 from adapter.errors import APIError
-from adapter.triton.channel import from_triton
+from adapter.triton.errors import from_triton
 
 _TENSOR = re.compile(r"([a-z_]+): ")
 _TOO_LONG = re.compile(r"prompt length.*exceeds|exceeds max\w* (input|sequence) length", re.IGNORECASE)
+# Triton's words when it stops or has lost the model, when a queue is full, and when a Python model's process has died.
+_NOT_TAKEN = re.compile(
+    r"Server is stopping|Request for unknown model|maximum queue size|places in the queue are taken"
+)
+_ENGINE_GONE = re.compile(r"Stub process .*is not healthy|the engine has died")
 _TIMED_OUT = re.compile(r"request timeout expired", re.IGNORECASE)
 
 
@@ -42,3 +47,13 @@ def from_stream(message: str, params: Mapping[str, str]) -> APIError:
         return from_triton(grpc.StatusCode.DEADLINE_EXCEEDED, message)
     # from_triton itself knows the words for a full queue and for an unloaded model.
     return from_triton(grpc.StatusCode.UNAVAILABLE if "queue" in message else grpc.StatusCode.INTERNAL, message)
+
+
+def was_not_taken(message: str) -> bool:
+    """Whether another Triton may well do what this one has not done: the request itself is not at fault."""
+    return bool(_NOT_TAKEN.search(message)) or engine_is_gone(message)
+
+
+def engine_is_gone(message: str) -> bool:
+    """Whether the process of the engine has ended. Triton goes on calling such a model ready."""
+    return bool(_ENGINE_GONE.search(message))

@@ -12,13 +12,15 @@ from pathlib import Path
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 
-from adapter.errors import APIError
 from adapter.triton.call import CallFailed
 from adapter.triton.channel import TritonChannel
+from adapter.triton.errors import from_triton
 from adapter.triton.model import ModelDescription
+from adapter.triton.subchannel import Subchannel
 from tokentext import TOKENIZER_FILES, TextTokenizer, TokenizerFolderError, tokenizer_digest
 
 _FETCH_TIMEOUT = 60.0  # seconds for one file
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _LARGEST_FILE = 256 << 20  # bytes
 
 
@@ -40,12 +42,12 @@ class TokenizerSource:
 
     def __init__(self, channel: TritonChannel, folder: Path | None, cache: Path) -> None:
         self._channel = channel
-        self._folder = folder
+        self.folder = folder
         self._cache = cache
         self._loaded: dict[tuple[Path, str], TextTokenizer] = {}  # with the digest: a path may get other content
 
     async def load(self, model: ModelDescription) -> TextTokenizer:
-        """Raises TokenizerUnavailable."""
+        """Raises TokenizerUnavailable; CallFailed, it would come from a Triton that cannot be reached now."""
         try:
             folder = await self._find(model)
             place = (folder, await asyncio.to_thread(tokenizer_digest, folder))
@@ -62,8 +64,8 @@ class TokenizerSource:
         self._loaded = {place: tokenizer for place, tokenizer in self._loaded.items() if tokenizer in tokenizers}
 
     async def _find(self, model: ModelDescription) -> Path:
-        if self._folder is not None and (self._folder / model.triton_name / TOKENIZER_FILES[0]).is_file():
-            return self._folder / model.triton_name
+        if self.folder is not None and (self.folder / model.triton_name / TOKENIZER_FILES[0]).is_file():
+            return self.folder / model.triton_name
         digest = model.tokenizer_sha256
         local = Path(model.tokenizer_dir) if model.tokenizer_dir else None
         if local is not None and await asyncio.to_thread(_matches, local, digest):
@@ -76,16 +78,32 @@ class TokenizerSource:
             )
         cached = self._cache / digest
         if not await asyncio.to_thread(_matches, cached, digest):
-            await self._download(model, cached)
+            await self._fetch_from_any(model, cached)
         return cached
 
-    async def _download(self, model: ModelDescription, target: Path) -> None:
+    async def _fetch_from_any(self, model: ModelDescription, target: Path) -> None:
+        """From the first Triton that has the model and hands out its tokenizer.
+
+        Raises:
+            TokenizerUnavailable: none does.
+            CallFailed: none can be reached now.
+        """
+        failure: Exception = CallFailed(grpc.StatusCode.UNAVAILABLE, f"no Triton has {model.triton_name}")
+        for subchannel in self._channel.serving(model.triton_name):
+            try:
+                await self._download(subchannel, model, target)
+                return
+            except (CallFailed, TokenizerUnavailable) as error:
+                failure = error
+        raise failure
+
+    async def _download(self, subchannel: Subchannel, model: ModelDescription, target: Path) -> None:
         """Fetches into a scratch folder, checks the digest, then moves it into place."""
         self._cache.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix="fetching-", dir=self._cache))
         try:
             for name in TOKENIZER_FILES:
-                content = await self._fetch(model.tokenizer_model, name)
+                content = await self._fetch(subchannel, model.tokenizer_model, name)
                 if content is not None:
                     await asyncio.to_thread((scratch / name).write_bytes, content)
             if not await asyncio.to_thread(_matches, scratch, model.tokenizer_sha256):
@@ -101,12 +119,12 @@ class TokenizerSource:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    async def _fetch(self, model: str, name: str) -> bytes | None:
+    async def _fetch(self, subchannel: Subchannel, model: str, name: str) -> bytes | None:
         """One file's content, or None if the model has no such file."""
         try:
-            config = (await self._channel.model_config(model, _FETCH_TIMEOUT)).config
+            config = (await subchannel.model_config(model, _FETCH_TIMEOUT)).config
         except CallFailed as failure:
-            if failure.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            if failure.code in _AWAY:
                 raise  # nothing is wrong with the model: Triton is away
             raise TokenizerUnavailable(f"{model}, which should hand out {name}, is not loaded") from failure
         request = pb.ModelInferRequest(model_name=model)
@@ -116,11 +134,14 @@ class TokenizerSource:
         request.raw_input_contents.append(struct.pack("<I", len(encoded)) + encoded)
         request.outputs.add(name="file_content")
         try:
-            response = await self._channel.infer(request, _FETCH_TIMEOUT)
-        except APIError as error:
+            response = await subchannel.infer(request, _FETCH_TIMEOUT)
+        except CallFailed as failure:
+            if failure.code in _AWAY:
+                raise
+            error = from_triton(failure.code, failure.details)
             if error.status == 404 and name != TOKENIZER_FILES[0]:
                 return None
-            raise TokenizerUnavailable(f"{model} does not hand out {name}: {error.message}") from error
+            raise TokenizerUnavailable(f"{model} does not hand out {name}: {error.message}") from failure
         if len(response.raw_output_contents) != 1:
             raise TokenizerUnavailable(f"{model} answers without the content of {name}")
         content: bytes = response.raw_output_contents[0][4:]

@@ -52,7 +52,7 @@ def catalog_table(entries: tuple[ModelEntry, ...], cache: Path) -> str:
 
 def _weights(entry: ModelEntry, cache: Path) -> str:
     if not entry.files:
-        return f"engine in {entry.engine_dir}"
+        return f"engine in {entry.engine_dir}" if entry.engine_dir else "build/llm_engine.py builds it, for a GPU"
     missing = sum(file.size for file in entry.files if not cached(file, cache))
     return f"{missing / 1e6:,.0f} MB to download" if missing else "downloaded"
 

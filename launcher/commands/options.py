@@ -20,7 +20,7 @@ RemoteTriton = Annotated[
         "--triton",
         metavar="URL",
         envvar="TRITONGATE_TRITON_URL",
-        help="A Triton that runs elsewhere: grpc://host:port or grpcs://host:port.",
+        help="A Triton that runs elsewhere: grpc://host:port, or grpcs:// for TLS; several with commas between them.",
     ),
 ]
 StateDir = Annotated[

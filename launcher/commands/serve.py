@@ -20,7 +20,7 @@ from launcher.announcement import announce
 from launcher.commands.options import STATE_DIR, Host, Port, RemoteTriton, StateDir
 from launcher.errors import LauncherError
 from launcher.ports import require_free
-from launcher.served_models import grpc_target
+from launcher.served_models import triton_targets
 from launcher.state import StateLock
 from launcher.stop_signals import Stop, StopSignals
 from launcher.terminal import errors_told, fail, say
@@ -115,7 +115,7 @@ def serve(
     )
     with errors_told(), stopped_cleanly() as signals:
         if triton:
-            grpc_target(triton)
+            triton_targets(triton)
         check(settings)
         if triton:
             run_adapter(settings.model_copy(update={"triton_url": triton}), f"Triton at {triton}")

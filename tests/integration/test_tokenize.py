@@ -52,9 +52,7 @@ def test_tools_and_files_are_what_a_completion_counts(adapter_url: str, openai_c
     messages: list[Any] = [{"role": "user", "content": [{"type": "text", "text": "Look"}, part]}]
     tools: list[Any] = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
     answer = post(adapter_url, "tokenize", model=models.CHAT, messages=messages, tools=tools).json()
-    completion = openai_client.chat.completions.create(
-        model=models.CHAT, messages=messages, tools=tools, max_tokens=1
-    )
+    completion = openai_client.chat.completions.create(model=models.CHAT, messages=messages, tools=tools, max_tokens=1)
     assert completion.usage is not None and completion.usage.prompt_tokens == answer["count"]
     plain = post(adapter_url, "tokenize", model=models.CHAT, messages=messages).json()
     assert plain["count"] < answer["count"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,13 @@ from build.parts import make_parts
 from launcher.state import StateLock
 from launcher.triton_server import TritonServer
 from tests.support import models
+from tests.support.stand_in_imports import STAND_IN
 
 MODEL = "acme/stand-in"
 ENGINE = "stand-in_engine"
 CONTEXT = 2048
 VOCABULARY = 49152  # of SmolLM2, whose tokenizer it has
 END_ID = 2
-STAND_IN = Path(__file__).parent / "stand_in_trtllm"
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,19 @@ def tokenizer_folder() -> Path:
 
 
 def stand_in_repository(
-    folder: Path, conduct: dict[str, Any] | None = None, *, release: str = "1.3.0", **settings: object
+    folder: Path,
+    conduct: dict[str, Any] | None = None,
+    *,
+    release: str = "1.3.0",
+    loras: Mapping[str, Path] | None = None,
+    **settings: object,
 ) -> tuple[Path, Path]:
     """A repository with the model `MODEL`, and the stand-in's log.
 
     Args:
         conduct: fields of the stand-in's `Conduct`.
         release: what TensorRT-LLM says it is.
+        loras: folders of LoRA adapters, by name.
         settings: of the engine.
     """
     checkpoint = folder / "checkpoint"
@@ -65,11 +71,13 @@ def stand_in_repository(
     shutil.copytree(tokenizer_folder(), tokenizer)
     (tokenizer / "generation_config.json").write_text(json.dumps({"eos_token_id": END_ID}))
     values = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+    named = (loras or {}).items()
+    adapters = "".join(f'[[models.loras]]\nname = "{name}"\nfolder = "{path}"\n' for name, path in named)
     catalog = folder / "catalog.toml"
     catalog.write_text(
         f'[[models]]\nid = "{MODEL}"\nkind = "chat"\nengine = "tensorrt_llm_api"\nfamily = "smollm2"\n'
         f'context_length = {CONTEXT}\nowned_by = "acme"\nlicense = "apache-2.0"\ncreated = 2026-01-01\n'
-        f'engine_dir = "{checkpoint}"\ntokenizer_dir = "{tokenizer}"\n[models.settings]\n{values}'
+        f'engine_dir = "{checkpoint}"\ntokenizer_dir = "{tokenizer}"\n[models.settings]\n{values}{adapters}'
     )
     repository = prepare([MODEL], folder / "repository", cache_folder(), catalog=catalog)
     # Triton's Python backend puts the folder of model.py on the path.
@@ -78,12 +86,18 @@ def stand_in_repository(
     return repository, log
 
 
+def write_lora(folder: Path) -> Path:
+    """A folder with the files of a Hugging Face adapter; what is in them nobody here reads."""
+    folder.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).write_text("{}")
+    return folder
+
+
 @contextmanager
-def stand_in_triton(
-    folder: Path, conduct: dict[str, Any] | None = None, *, release: str = "1.3.0", **settings: object
-) -> Iterator[StandIn]:
+def stand_in_triton(folder: Path, conduct: dict[str, Any] | None = None, **options: Any) -> Iterator[StandIn]:
     """Runs Triton with it; arguments as of `stand_in_repository`."""
-    repository, log = stand_in_repository(folder, conduct, release=release, **settings)
+    repository, log = stand_in_repository(folder, conduct, **options)
     state = folder / "state"
     with StateLock(state), TritonServer([repository], state) as server:
         yield StandIn(server, log)

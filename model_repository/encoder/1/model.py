@@ -39,9 +39,8 @@ class TritonPythonModel:
         options.inter_op_num_threads = 1
         # Idle threads that spin would take the cores of the language model beside this one.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            parameters["weights"]["string_value"], options, providers=["CPUExecutionProvider"]
-        )
+        provider = parameters["provider"]["string_value"]
+        self._session = _session(parameters["weights"]["string_value"], options, provider)
         self._context_length = int(parameters["context_length"]["string_value"])
         facts = self._session.get_modelmeta().custom_metadata_map
         self._limits = {"input_ids": (int(facts["vocab_size"]), "a token id")}
@@ -111,6 +110,24 @@ class TritonPythonModel:
             values[group] = result
         assert values is not None
         return values
+
+
+def _session(weights: str, options: Any, provider: str) -> Any:
+    """ONNX Runtime on `provider`: cpu or cuda. It would go on without a GPU in silence; here that is an error."""
+    names = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+    if provider not in names:
+        raise pb_utils.TritonModelException(f"provider: {provider!r}; known: {', '.join(names)}")
+    wanted = names[provider][0]
+    available = onnxruntime.get_available_providers()
+    session = onnxruntime.InferenceSession(
+        weights, options, providers=[name for name in names[provider] if name in available]
+    )
+    if session.get_providers()[0] != wanted:
+        raise pb_utils.TritonModelException(
+            f"provider: {provider} needs ONNX Runtime's {wanted}; here are {', '.join(available)} "
+            "(the package onnxruntime-gpu, and a GPU)"
+        )
+    return session
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from .generation import CANCELLED, LENGTH, Generation, GenerationError, Token
 from .llama import Context, LlamaError
+from .lora import LoraAdapters
 from .multimodal import Part, TokenPart
 from .prompt_scores import PIECE as SCORED_PIECE
 from .slots import ReadingOrder, Slot
@@ -42,6 +43,7 @@ class Engine:
         queue_size: generations that may wait for a slot.
         receiver: where tokens go.
         died: called, from the engine's thread, when it cannot go on; says why. Nothing is computed any more.
+        adapters: those that requests may name; None: there are none.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class Engine:
         queue_size: int,
         receiver: Receiver,
         died: Callable[[str], None],
+        adapters: LoraAdapters | None = None,
     ) -> None:
         self._context = context
+        self._adapters = adapters
         self._piece = min(piece, context.batch_size)
         self._receiver = receiver
         self._slots = [Slot(index, context_length) for index in range(slots)]
@@ -127,11 +131,15 @@ class Engine:
         while self._admit():
             writing = [slot for slot in self._slots if slot.generation is not None and slot.pending is not None]
             # Batches of another make-up round differently: an answer that must be reproducible is computed alone.
-            shared = [slot for slot in writing if slot.generation is not None and not slot.generation.reproducible]
-            if shared:
-                self._write(shared)
+            # So is one of another adapter: a batch is computed with one.
+            shared: dict[int, list[Slot]] = {}
             for slot in writing:
-                if slot not in shared:
+                if slot.generation is not None and not slot.generation.reproducible:
+                    shared.setdefault(slot.lora_task, []).append(slot)
+            for together in shared.values():
+                self._write(together)
+            for slot in writing:
+                if slot.generation is not None and slot.generation.reproducible:
                     self._write([slot])
             self._read()
             self._rounds += 1
@@ -162,7 +170,7 @@ class Engine:
         media = generation.media_pieces is not None
 
         def useful(slot: Slot) -> int:
-            return 0 if media else slot.common_prefix(prompt, request.cache_scope)
+            return 0 if media else slot.common_prefix(prompt, request.prompt_scope)
 
         slot = max(free, key=lambda slot: (useful(slot), -slot.last_used))
         free.remove(slot)
@@ -175,7 +183,7 @@ class Engine:
         if not self._context.keep(slot.index, reusable):
             reusable = 0
         slot.cut(reusable, self._piece)
-        slot.scope = request.cache_scope
+        slot.scope = request.prompt_scope
         if not media:
             slot.tokens[reusable : len(prompt)] = prompt[reusable:]
         slot.generation, slot.pending = generation, None
@@ -196,6 +204,7 @@ class Engine:
                 return
             self._reading = generation
         try:
+            self._use_adapter(slot)
             media = generation.media_pieces
             end = self._read_tokens(slot, generation) if media is None else self._read_part(slot, media)
         except LlamaError as error:
@@ -249,8 +258,9 @@ class Engine:
         return slot.length + part.count
 
     def _write(self, slots: list[Slot]) -> None:
-        """Computes the next token of every answer of `slots` in one batch."""
+        """Computes the next token of every answer of `slots`, all of one adapter, in one batch."""
         try:
+            self._use_adapter(slots[0])
             self._context.step((slot.index, slot.pending or 0, slot.length + slot.shift) for slot in slots)
         except LlamaError as error:
             self._lost(slots, error)
@@ -259,6 +269,10 @@ class Engine:
             slot.tokens[slot.length] = slot.pending
             slot.length += 1
             self._take_token(slot, row)
+
+    def _use_adapter(self, slot: Slot) -> None:
+        if self._adapters is not None:
+            self._adapters.use(self._context, slot.lora_task)
 
     def _take_token(self, slot: Slot, row: int) -> None:
         generation = slot.generation

@@ -133,17 +133,20 @@ class _Library:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
         self._library = ctypes.CDLL(str(found[0]))
         for name, (result, arguments) in _SIGNATURES.items():
-            try:
-                function = getattr(self._library, name)
-            except AttributeError:
-                raise LlamaError(f"this build of xllamacpp does not export {name}") from None
-            function.restype, function.argtypes = result, arguments
-            setattr(self, name, function)
+            setattr(self, name, self.function(name, result, arguments))
         self.complaints: deque[str] = deque(maxlen=8)
         self._logger = _LOGGER(self._log)  # llama.cpp keeps the pointer
         self.llama_log_set(self._logger, None)
         self._check_layout()
         self.llama_backend_init()
+
+    def function(self, name: str, result: Any, arguments: list[Any]) -> Any:
+        try:
+            function = getattr(self._library, name)
+        except AttributeError:
+            raise LlamaError(f"this build of xllamacpp does not export {name}") from None
+        function.restype, function.argtypes = result, arguments
+        return function
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)  # for type checkers: the functions are set in __init__
@@ -172,6 +175,15 @@ def _llama() -> Any:
     if _library is None:
         _library = _Library()
     return _library
+
+
+def exported(name: str, result: Any, arguments: list[Any]) -> Any:
+    """A further function of `llama.h`.
+
+    Raises:
+        LlamaError: this build does not have it.
+    """
+    return _llama().function(name, result, arguments)
 
 
 class Abort:
@@ -387,13 +399,3 @@ class Context:
         if self.pointer:
             self._llama.llama_free(self.pointer)
             self.pointer = None
-
-
-def default_threads() -> tuple[int, int]:
-    """Threads for prompts and for steps: all cores, and all but one.
-
-    In a step the threads meet hundreds of times, so one that shares its core with somebody else slows all of them down
-    many times over (seen: 160 tokens/s with one thread became 10 with two on two cores that also ran the client).
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores, max(1, cores - 1)

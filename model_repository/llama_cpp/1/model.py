@@ -15,12 +15,14 @@ from .delivery import Delivery
 from .engine import Engine, QueueFull
 from .generation import Generation
 from .guides import GuideCompiler, GuideError
-from .llama import Context, LlamaError, Model, default_threads
+from .llama import Context, LlamaError, Model
+from .lora import LoraAdapters, read_sources
 from .media_prompt import read_media
 from .media_reader import MediaReader, tokens_at_once
 from .multimodal import Projector
 from .reply import Reply
 from .request import Limits, RequestError, read_request
+from .threads import default_threads
 
 LAST_WORDS = 5.0  # seconds to tell those who wait that the model has died
 
@@ -37,6 +39,8 @@ class TritonPythonModel:
         threads = (set_threads, set_threads) if set_threads else default_threads()
         piece = int(settings["batch_size"])
         self._model = Model(settings["weights"])
+        sources = read_sources(settings.get("lora_adapters", ""))
+        adapters = LoraAdapters(self._model, sources) if sources else None
         self._projector = self._load_projector(settings, max(threads))
         vocabulary = self._model.vocabulary
         end_ids = tuple(int(token) for token in settings.get("end_ids", "").split(",") if token)
@@ -47,6 +51,7 @@ class TritonPythonModel:
             end_ids=end_ids,
             exclude_input=settings.get("exclude_input_in_output", "true") == "true",
             media=self._projector is not None,
+            lora_tasks=frozenset(sources),
         )
         batch = piece if self._projector is None else max(piece, tokens_at_once(self._projector))
         self._context = Context(self._model, sequences=slots, length=context_length, batch=batch, threads=threads)
@@ -61,6 +66,7 @@ class TritonPythonModel:
             queue_size=int(settings["max_queue_size"]),
             receiver=self._delivery,
             died=self._died,
+            adapters=adapters,
         )
         self._media: MediaReader | None = None
         if self._projector is not None:
@@ -83,7 +89,7 @@ class TritonPythonModel:
                 part.start()
         pb_utils.Logger.log_info(
             f"{args['model_name']}: {slots} slots of {context_length} tokens, {threads[0]}/{threads[1]} threads, "
-            f"vocabulary of {vocabulary.size}, end tokens {list(end_ids)}"
+            f"vocabulary of {vocabulary.size}, end tokens {list(end_ids)}, {len(sources)} LoRA adapters"
         )
 
     def _load_projector(self, settings: dict[str, str], threads: int) -> Projector | None:

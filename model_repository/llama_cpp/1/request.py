@@ -35,6 +35,7 @@ class Limits:
     end_ids          the model's own end tokens
     exclude_input    default of `exclude_input_in_output`
     media            whether -1 may stand in a prompt, in the place of an image or a recording
+    lora_tasks       task ids of the adapters that are loaded
     """
 
     context_length: int
@@ -42,6 +43,7 @@ class Limits:
     end_ids: tuple[int, ...]
     exclude_input: bool = True
     media: bool = False
+    lora_tasks: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Request:
     prompt_log_probs log probabilities (and alternatives) of the prompt's tokens are wanted
     cache_scope      only requests of the same scope share computed prompts
     guide            (type, text) of guided decoding
+    lora_task        task id of the adapter that answers; 0: the model without one
     """
 
     prompt: np.ndarray
@@ -76,13 +79,19 @@ class Request:
     prompt_log_probs: bool = False
     cache_scope: bytes = b""
     guide: tuple[str, str] | None = None
+    lora_task: int = 0
     streaming: bool = False
     exclude_input: bool = True
     return_num_input_tokens: bool = False
     return_num_output_tokens: bool = False
 
+    @property
+    def prompt_scope(self) -> tuple[int, bytes]:
+        """Prompts computed for one are of no use for another: not allowed to be, or other numbers."""
+        return self.lora_task, self.cache_scope
 
-class _Tensors:
+
+class Tensors:
     """The input tensors, without their batch dimension of 1."""
 
     def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
@@ -142,7 +151,7 @@ def read_request(tensors: Mapping[str, np.ndarray], limits: Limits) -> Request:
     Raises:
         RequestError: a tensor is missing, malformed, or asks for what cannot be.
     """
-    reader = _Tensors(tensors)
+    reader = Tensors(tensors)
     prompt, media_places = _prompt(reader, limits)
     if reader.scalar("request_output_len") is None:
         raise RequestError("request_output_len", "is needed")
@@ -174,6 +183,7 @@ def read_request(tensors: Mapping[str, np.ndarray], limits: Limits) -> Request:
         prompt_log_probs=prompt_log_probs,
         cache_scope=_cache_scope(reader),
         guide=_guide(reader),
+        lora_task=_lora_task(reader, limits),
         streaming=reader.flag("streaming"),
         exclude_input=reader.flag("exclude_input_in_output", limits.exclude_input),
         return_num_input_tokens=reader.flag("return_num_input_tokens"),
@@ -181,7 +191,7 @@ def read_request(tensors: Mapping[str, np.ndarray], limits: Limits) -> Request:
     )
 
 
-def _prompt(reader: _Tensors, limits: Limits) -> tuple[np.ndarray, tuple[int, ...]]:
+def _prompt(reader: Tensors, limits: Limits) -> tuple[np.ndarray, tuple[int, ...]]:
     prompt = reader.flat("input_ids")
     if prompt is None or not len(prompt):
         raise RequestError("input_ids", "at least one token is needed")
@@ -200,12 +210,12 @@ def _prompt(reader: _Tensors, limits: Limits) -> tuple[np.ndarray, tuple[int, ..
     return prompt, places
 
 
-def _end_ids(reader: _Tensors, limits: Limits) -> tuple[int, ...]:
+def _end_ids(reader: Tensors, limits: Limits) -> tuple[int, ...]:
     end_id = reader.integer("end_id", -1, -1, limits.vocab_size - 1)
     return limits.end_ids if end_id == -1 else (end_id,)
 
 
-def _sampling(reader: _Tensors) -> SamplingParameters:
+def _sampling(reader: Tensors) -> SamplingParameters:
     largest = 3.4e38
     # Where a request sets none of these, TensorRT-LLM takes the likeliest token.
     names = ("temperature", "runtime_top_k", "runtime_top_p", "min_p")
@@ -225,7 +235,7 @@ def _sampling(reader: _Tensors) -> SamplingParameters:
     )
 
 
-def _bias(reader: _Tensors, vocab_size: int) -> SparseBias | None:
+def _bias(reader: Tensors, vocab_size: int) -> SparseBias | None:
     dense = reader.flat("embedding_bias")
     if dense is None or not len(dense):
         return None
@@ -238,7 +248,7 @@ def _bias(reader: _Tensors, vocab_size: int) -> SparseBias | None:
     return sparse_bias(dense)
 
 
-def _token_ids(reader: _Tensors, name: str, vocab_size: int) -> list[int]:
+def _token_ids(reader: Tensors, name: str, vocab_size: int) -> list[int]:
     ids = reader.flat(name)
     if ids is None:
         return []
@@ -247,7 +257,7 @@ def _token_ids(reader: _Tensors, name: str, vocab_size: int) -> list[int]:
     return [int(token) for token in ids]
 
 
-def _words(reader: _Tensors, name: str, vocab_size: int) -> list[Word]:
+def _words(reader: Tensors, name: str, vocab_size: int) -> list[Word]:
     tensor = reader.matrix(name)
     if tensor is None:
         return []
@@ -257,14 +267,14 @@ def _words(reader: _Tensors, name: str, vocab_size: int) -> list[Word]:
         raise RequestError(name, str(error)) from None
 
 
-def _cache_scope(reader: _Tensors) -> bytes:
+def _cache_scope(reader: Tensors) -> bytes:
     scope = reader.text("cache_scope") or ""
     if len(scope.encode()) > MAX_SCOPE:
         raise RequestError("cache_scope", f"at most {MAX_SCOPE} bytes, not {len(scope.encode())}")
     return scope.encode()
 
 
-def _guide(reader: _Tensors) -> tuple[str, str] | None:
+def _guide(reader: Tensors) -> tuple[str, str] | None:
     kind = reader.text("guided_decoding_guide_type")
     text = reader.text("guided_decoding_guide")
     if not kind:
@@ -272,3 +282,13 @@ def _guide(reader: _Tensors) -> tuple[str, str] | None:
             raise RequestError("guided_decoding_guide", "needs guided_decoding_guide_type")
         return None
     return kind, text or ""
+
+
+def _lora_task(reader: Tensors, limits: Limits) -> int:
+    task = reader.scalar("lora_task_id")
+    if task is None:
+        return 0
+    if int(task) not in limits.lora_tasks:
+        known = ", ".join(map(str, sorted(limits.lora_tasks)))
+        raise RequestError("lora_task_id", f"no adapter {int(task)} is loaded; known are: {known}")
+    return int(task)

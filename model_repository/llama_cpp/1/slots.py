@@ -13,7 +13,7 @@ class Slot:
     """One sequence of the KV cache.
 
     tokens      int32 [context]; the first `length` are those in the cache
-    scope       whose tokens they are: only requests of the same `cache_scope` start from them
+    scope       whose tokens they are: only requests of the same `prompt_scope` start from them
     shift       what media's positions run ahead of their tokens: the next token's position is `length + shift`
     aligned     leading tokens that were computed as whole pieces of prompt, each by itself: the part of the cache
                 that comes out the same, bit for bit, however often it is computed
@@ -22,7 +22,7 @@ class Slot:
     def __init__(self, index: int, context_length: int) -> None:
         self.index = index
         self.tokens = np.zeros(context_length, dtype=np.int32)
-        self.scope = b""
+        self.scope = (0, b"")
         self.length = 0
         self.shift = 0
         self.aligned = 0
@@ -31,7 +31,7 @@ class Slot:
         self.generation: Generation | None = None
         self.pending: int | None = None  # the newest token of the answer, not yet in the cache
 
-    def common_prefix(self, prompt: np.ndarray, scope: bytes) -> int:
+    def common_prefix(self, prompt: np.ndarray, scope: tuple[int, bytes]) -> int:
         if scope != self.scope:
             return 0
         count = min(self.length, len(prompt))
@@ -43,6 +43,11 @@ class Slot:
         if not length:
             self.shift = 0
         self.aligned = min(self.aligned, length // piece * piece)
+
+    @property
+    def lora_task(self) -> int:
+        """Task id of the adapter that its tokens are computed with; 0: none."""
+        return self.scope[0]
 
     @property
     def unread(self) -> int:

@@ -40,6 +40,7 @@ ENGINE_INPUTS = {
     "guided_decoding_guide": ("TYPE_STRING", [1]),
     "return_log_probs": ("TYPE_BOOL", [1]),
     "top_logprobs": ("TYPE_INT32", [1]),
+    "lora_task_id": ("TYPE_UINT64", [1]),
 }
 ENGINE_OUTPUTS = (
     "output_ids",

@@ -69,7 +69,8 @@ VALUES = {
 
 
 def test_every_setting_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(VALUES) == {name.upper() for name in Settings.model_fields}
+    # STORE_URL_FILE does not go together with STORE_URL; its tests are below.
+    assert {*VALUES, "STORE_URL_FILE"} == {name.upper() for name in Settings.model_fields}
     for name, (text, _) in VALUES.items():
         monkeypatch.setenv(f"TRITONGATE_{name}", text)
     settings = Settings()
@@ -92,6 +93,8 @@ def test_arguments_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) 
         ("TRITON_URL", "http://localhost:8001"),
         ("TRITON_URL", "grpc://localhost"),
         ("TRITON_URL", "grpc://localhost:8001/"),
+        ("TRITON_URL", "grpc://a:8001,b:8001"),
+        ("TRITON_URL", "dns://a:8001"),
         ("MAX_BODY_BYTES", "0"),
         ("MAX_CONCURRENT_REQUESTS", "0"),
         ("REQUEST_TIMEOUT", "0"),
@@ -113,3 +116,33 @@ def test_what_makes_no_sense(monkeypatch: pytest.MonkeyPatch, name: str, value: 
     with pytest.raises(ValidationError) as caught:
         Settings()
     assert [error["loc"] for error in caught.value.errors()] == [(name.lower(),)]
+
+
+def test_the_stores_url_can_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "store_url"
+    file.write_text("postgresql://user:secret@host/name\n")
+    monkeypatch.setenv("TRITONGATE_STORE_URL_FILE", str(file))
+    assert Settings().database_url() == "postgresql://user:secret@host/name"
+    monkeypatch.setenv("TRITONGATE_STORE_URL", "sqlite:////a.sqlite")
+    with pytest.raises(ValidationError, match="TRITONGATE_STORE_URL says it too"):
+        Settings()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"postgresql://u:secret@h/n\nsecret", b"\xffsecret"])
+def test_a_file_without_a_url_is_refused_and_its_content_is_not_told(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "store_url"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("TRITONGATE_STORE_URL_FILE", str(file))
+    with pytest.raises(ValidationError, match="store_url") as refused:
+        Settings()
+    assert str(file) in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_stores_url_of_the_environment_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().database_url() == ""
+    monkeypatch.setenv("TRITONGATE_STORE_URL", "sqlite:////a.sqlite")
+    assert Settings().database_url() == "sqlite:////a.sqlite"

@@ -15,6 +15,7 @@ class FileServer:
     """
     files: path -> content. ranges: whether Range is understood. break_after: for each request in turn, after how many
     bytes of the body the connection breaks (nothing left: never). status: answer everything with it.
+    stall_after: path -> bytes of the body after which nothing comes any more, once.
     requests: path and Range header of each request.
     """
 
@@ -24,6 +25,8 @@ class FileServer:
     break_after: list[int] = field(default_factory=list)
     status: int = 200
     redirects: dict[str, str] = field(default_factory=dict)
+    stall_after: dict[str, int] = field(default_factory=dict)
+    over: threading.Event = field(default_factory=threading.Event)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
 
@@ -57,6 +60,11 @@ def file_server() -> Iterator[FileServer]:
                 self.send_header("content-range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             self.end_headers()
             body = content[start:]
+            if self.path in state.stall_after:
+                self.wfile.write(body[: state.stall_after.pop(self.path)])
+                state.over.wait()
+                self.close_connection = True
+                return
             limit = state.break_after.pop(0) if state.break_after else len(body)
             self.wfile.write(body[:limit])
             if limit < len(body):
@@ -73,6 +81,7 @@ def file_server() -> Iterator[FileServer]:
     try:
         yield state
     finally:
+        state.over.set()
         server.shutdown()
         server.server_close()
         thread.join()

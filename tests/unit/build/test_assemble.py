@@ -225,7 +225,7 @@ def test_derived_names_that_clash_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "old", "new", "message"),
     [
-        (models.EMBEDDING, "dimensions = 384", "dimensions = 512", "dimensions: the catalog says 512, config.json 384"),
+        (models.EMBEDDING, "dimensions = 384", "dimensions = 512", "dimensions: the catalog says 512, the weights 384"),
         (models.EMBEDDING, "context_length = 256", "context_length = 600", "600; the model was made for 512"),
         (models.CHAT, "context_length = 8192", "context_length = 9000", "9000; the model was made for 8192"),
     ],

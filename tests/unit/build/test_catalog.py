@@ -44,6 +44,10 @@ def test_the_catalog_that_ships() -> None:
         "qwen2.5-coder-1.5b-instruct",
         "smollm2-135m-instruct",
         "all-minilm-l6-v2",
+        "llama-3.1-8b-instruct",
+        "llama-3.3-70b-instruct",
+        "qwen2.5-7b-instruct",
+        "nvidia-llama-3.1-8b-instruct-fp8",
     ]
     chat = catalog.get("qwen/qwen2.5-coder-0.5b-instruct")
     assert chat.settings["slots"] == 4 and chat.context_length == 8192 and chat.weights.size == 491_400_064
@@ -196,5 +200,5 @@ def test_a_compiled_engine_names_its_folders(tmp_path: Path) -> None:
     (tmp_path / "catalog.toml").write_text(head + 'engine_dir = "engine"\ntokenizer_dir = "/tokenizer"\n')
     entry = load_catalog(tmp_path / "catalog.toml").entries[0]
     assert (entry.engine_dir, entry.tokenizer_dir) == (tmp_path / "engine", Path("/tokenizer"))
-    with pytest.raises(CatalogError, match="a compiled engine is not fetched"):
+    with pytest.raises(CatalogError, match="an engine for a GPU is built"):
         load(tmp_path, CHAT.replace("llama_cpp", "tensorrt_llm"))

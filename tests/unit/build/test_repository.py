@@ -159,3 +159,12 @@ def test_a_reader_never_sees_half_a_folder(tmp_path: Path, weights: Path) -> Non
     done.set()
     reader.join()
     assert wrong == []
+
+
+def test_kept_folders_stay_and_are_still_known(tmp_path: Path) -> None:
+    output = tmp_path / "repository"
+    publish(output, [ModelFolder("a", {"config.pbtxt": b"a"})])
+    assert publish(output, [ModelFolder("b", {"config.pbtxt": b"b"})], keep=True) == ["b: written"]
+    assert publish(output, [ModelFolder("b", {"config.pbtxt": b"b"})], keep=True) == []
+    assert (output / "a" / "config.pbtxt").read_bytes() == b"a"
+    assert publish(output, [ModelFolder("b", {"config.pbtxt": b"b"})]) == ["a: removed"]

@@ -211,8 +211,9 @@ def _score(token: int, position: int, count: int, vocab_size: int) -> dict[int, 
 
 
 def _bad_guide(params: SamplingParams) -> bool:
+    """Three open brackets anywhere in a guide stand for one that the engine's compiler refuses."""
     guide = params.guided_decoding
-    return guide is not None and "(((" in (guide.regex or guide.grammar or "")
+    return guide is not None and "(((" in f"{guide.json} {guide.regex} {guide.grammar} {guide.structural_tag}"
 
 
 def _metrics(running: Running) -> RequestPerfMetrics:

@@ -77,11 +77,11 @@ class KServe(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mis
 
 
 @asynccontextmanager
-async def serving(service: KServe, port: int = 0) -> AsyncIterator[int]:
-    """Serves on 127.0.0.1; yields the port."""
+async def serving(service: KServe, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Serves on a loopback address; yields the port."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(service, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    port = server.add_insecure_port(f"{host}:{port}")
     await server.start()
     try:
         yield port

@@ -7,7 +7,8 @@ import json
 import grpc
 import pytest
 
-from adapter.triton.channel import TritonChannel, from_triton
+from adapter.triton.channel import TritonChannel
+from adapter.triton.errors import from_triton
 
 UNLOADED = "Request for unknown model: 'm' has no available versions"
 PYTHON_BACKEND = (

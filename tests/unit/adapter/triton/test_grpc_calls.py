@@ -289,7 +289,7 @@ async def test_questions_and_streams_reach_a_triton_behind_tls() -> None:
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     channel = TritonChannel(f"grpcs://localhost:{port}", TLS / "cert.pem")
-    assert [model.name for model in (await channel.repository_index(5)).models] == ["one"]
+    assert [model.name for model in (await channel.subchannels[0].repository_index(5)).models] == ["one"]
     stream = EngineStream(channel, service_pb2.ModelInferRequest(model_name="one"), 5, {})
     step = await stream.read()
     assert step is not None and step.ids == [7]
@@ -327,7 +327,7 @@ async def test_a_stream_is_cancelled_while_its_request_waits_to_be_sent() -> Non
 
     server = await asyncio.start_server(closed_window, "127.0.0.1", 0)
     channel = TritonChannel(f"grpc://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    (await channel.open_stream(30)).cancel()
+    (await channel.subchannels[0].open_stream(30)).cancel()
     await asyncio.sleep(0.1)  # its settings have arrived
     stream = EngineStream(channel, service_pb2.ModelInferRequest(model_name="one"), 30, {})
     reading = asyncio.create_task(stream.read())

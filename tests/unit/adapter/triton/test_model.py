@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tritonclient.grpc import model_config_pb2
 
-from adapter.triton.model import Kind, ModelConfigError, ModelDescription, describe
+from adapter.triton.model import Kind, ModelConfigError, ModelDescription, describe, with_adapters
 from tests.unit.adapter.served import ENGINE_INPUTS, engine_config
 
 
@@ -118,3 +118,43 @@ def test_filling_in_the_middle() -> None:
     for name in triple:
         with pytest.raises(ModelConfigError, match="fim_prefix, fim_suffix, fim_middle"):
             describe(engine_config(**{**triple, name: None}))
+
+
+def test_adapters_are_models_beside_theirs() -> None:
+    said = '{"2": {"name": "sql", "path": "/a"}, "1": {"name": "chat.v2", "path": "/b", "scale": 0.5, "sha256": "aa"}}'
+    model = describe(engine_config(lora_adapters=said))
+    assert model is not None
+    base, *adapters = with_adapters(model)
+    assert base == model and (base.parent, base.lora_task_id) == ("", 0)
+    assert [(one.id, one.parent, one.lora_task_id) for one in adapters] == [
+        ("maker/small:1b:chat.v2", "maker/small:1b", 1),
+        ("maker/small:1b:sql", "maker/small:1b", 2),
+    ]
+    assert {one.triton_name for one in adapters} == {"small_engine"}
+    assert base.fingerprint == described().fingerprint  # it answers as before
+    assert len({one.fingerprint for one in (base, *adapters)}) == 3
+    # Where it lies makes no other adapter of it; its content and its factor do.
+    moved, changed = said.replace('"/b"', '"/c"'), said.replace('"aa"', '"ab"')
+    assert describe(engine_config(lora_adapters=moved)) == model
+    other = describe(engine_config(lora_adapters=changed))
+    assert other is not None and with_adapters(other)[1].fingerprint != adapters[0].fingerprint
+    assert with_adapters(described()) == [described()]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *["x", "[]", "{}", "1", '{"1": "sql"}', '{"1": {}}', '{"one": {"name": "sql"}}', '{"1": {"name": "a:b"}}'],
+        *['{"1": {"name": ""}}', '{"1": {"name": "a"}, "2": {"name": "a"}}', '{"0": {"name": "a"}}'],
+        *['{"-1": {"name": "a"}}', f'{{"{2**64}": {{"name": "a"}}}}'],
+    ],
+)
+def test_adapters_that_make_no_sense(said: str) -> None:
+    with pytest.raises(ModelConfigError, match="small_engine: parameter lora_adapters is"):
+        describe(engine_config(lora_adapters=said))
+
+
+def test_adapters_that_the_engine_cannot_be_asked_for() -> None:
+    others = [name for name in ENGINE_INPUTS if name != "lora_task_id"]
+    with pytest.raises(ModelConfigError, match="lora_task_id"):
+        describe(engine_config(inputs=others, lora_adapters='{"1": {"name": "sql"}}'))

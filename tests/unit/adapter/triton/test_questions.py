@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from adapter.errors import APIError
-from adapter.triton import channel as channel_module
+from adapter.triton import subchannel as subchannel_module
 from adapter.triton.call import RECEIVE_WINDOW, CallFailed
 from adapter.triton.channel import TritonChannel
 from adapter.triton.endpoint import Endpoint
@@ -70,7 +70,7 @@ async def test_large_questions_and_answers_arrive_whole() -> None:
 
 
 async def test_an_answer_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "_LARGEST_MESSAGE", 100_000)
+    monkeypatch.setattr(subchannel_module, "_LARGEST_MESSAGE", 100_000)
     async with asking(echo) as channel:
         with pytest.raises(APIError, match="limit") as refusal:
             await channel.infer(holding(bytes(100_001)), 10)

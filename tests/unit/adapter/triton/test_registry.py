@@ -388,7 +388,7 @@ async def test_many_questions_at_once_are_one_look(
 async def test_the_channel_closes(triton: KServe) -> None:
     async with serving(triton) as port:
         channel = TritonChannel(f"grpc://127.0.0.1:{port}")
-        await channel.repository_index(5.0)
+        await channel.subchannels[0].repository_index(5.0)
         await channel.close()
         with pytest.raises(CallFailed, match="closed"):
-            await channel.repository_index(5.0)
+            await channel.subchannels[0].repository_index(5.0)

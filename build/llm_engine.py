@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""From a catalog entry to a served engine on a GPU: `python build/llm_engine.py MODEL_ID[:QUANTIZATION]`.
+
+Download, quantize or convert, compile, tokenizer facts, assemble. What has been made is not made again; after a break
+it goes on from there. `--dry-run` prints the estimate and the exact commands, and does nothing. More: docs/build.md.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+if __package__ in (None, ""):  # run as a script: the folder above holds the package
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import typer
+
+from build.assemble import BUILD_ERRORS, prepare
+from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
+from build.engine_settings import GPU_ENGINES
+from build.estimate import GIB, DoesNotFitError, check_disk, check_gpus, estimate, report
+from build.fetch import cache_folder
+from build.gpu_options import Checkpoint
+from build.gpus import Gpu, GpuError, find_gpus
+from build.hf_checkpoint import CheckpointError
+from build.hub import Hub
+from build.hub_checkpoint import FoundCheckpoint, bring_checkpoint, find_checkpoint, known_checkpoint
+from build.llm_plan import Tools, engines_folder, llm_stages, manifest_facts
+from build.manifest import Manifest, read_manifest
+from build.stages import Stage, build_lock, run_stages, stage_commands
+from build.tool_runner import ToolError
+from build.transfer import FetchError
+from build.trtllm_commands import EXAMPLES, UnknownArchitectureError
+
+ERRORS = (
+    *BUILD_ERRORS,
+    CheckpointError,
+    DoesNotFitError,
+    GpuError,
+    ToolError,
+    UnknownArchitectureError,
+    OSError,
+)
+
+app = typer.Typer(add_completion=False)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@app.command()
+def build(
+    model: Annotated[str, typer.Argument(metavar="MODEL_ID[:QUANTIZATION]", help="an id of the catalog")],
+    output: Annotated[Path | None, typer.Option(help="the Triton repository to add it to; none: build only")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the estimate and the commands, do nothing")] = False,
+    engine: Annotated[str, typer.Option(help="tensorrt_llm or tensorrt_llm_api, in place of the catalog's")] = "",
+    catalog: Annotated[Path, typer.Option(help="another catalog file")] = CATALOG,
+    work: Annotated[Path | None, typer.Option(help="folder of the builds [cache/engines]")] = None,
+    container: Annotated[str, typer.Option(help="image to run TensorRT-LLM's tools in, with docker")] = "",
+    examples: Annotated[Path, typer.Option(envvar="TRTLLM_EXAMPLES", help="TensorRT-LLM's examples")] = EXAMPLES,
+    gpu_memory: Annotated[
+        float, typer.Option(min=0, help="GiB of each GPU that will serve, if not this machine's")
+    ] = 0,
+    max_seq_len: Annotated[int, typer.Option(min=0, help="tokens of prompt and answer [the catalog's]")] = 0,
+    max_batch_size: Annotated[int, typer.Option(min=0, help="answers in one step [the catalog's]")] = 0,
+    max_num_tokens: Annotated[int, typer.Option(min=0, help="tokens in one step [the catalog's]")] = 0,
+    tensor_parallel: Annotated[int, typer.Option(min=0, help="GPUs that share each layer [the catalog's]")] = 0,
+    pipeline_parallel: Annotated[int, typer.Option(min=0, help="groups of GPUs that share the layers")] = 0,
+    copy: Annotated[bool, typer.Option("--copy", help="copy into the repository instead of linking")] = False,
+    root: Annotated[Path | None, typer.Option(help="the repository as Triton will see it")] = None,
+) -> None:
+    """Builds an engine for a GPU and adds it to a Triton repository."""
+    signal.signal(signal.SIGTERM, _ended)
+    changes = {
+        "engine": engine,
+        "max_batch_size": max_batch_size,
+        "max_num_tokens": max_num_tokens,
+        "tensor_parallel": tensor_parallel,
+        "pipeline_parallel": pipeline_parallel,
+    }
+    cache = cache_folder()
+    work = work.absolute() if work else engines_folder(cache)
+    try:
+        given = {key: value for key, value in changes.items() if value}
+        entry = load_catalog(catalog).get(model)
+        if (given or max_seq_len) and (entry.engine not in GPU_ENGINES or entry.engine_dir is not None):
+            raise CatalogError(f"{entry.id}: nothing is built for it, so its limits are those of the catalog")
+        entry = entry.changed(given, max_seq_len)
+        if entry.engine in GPU_ENGINES and entry.engine_dir is None:
+            tools = Tools(examples, container)
+            gpus = (Gpu("a GPU", int(gpu_memory * GIB), 0),) * entry.build.world_size if gpu_memory else find_gpus()
+            if dry_run:
+                _show(entry, work, tools, gpus)
+            else:
+                _build(entry, work, cache, tools, gpus)
+        elif dry_run:
+            print(f"{entry.id}: {entry.engine}, nothing is compiled; its files are fetched and assembled")
+        if dry_run:
+            print(f"assemble: {output.absolute() if output else 'not asked for (--output DIR)'}")
+        elif output is not None:
+            prepare([model], output, cache, _say, catalog=catalog, copy=copy, root=root, keep=True, work=work)
+            print(output.absolute())
+    except ERRORS as error:
+        _say(f"error: {error}")
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        _say("stopped; the next call goes on from here")
+        raise typer.Exit(130) from None
+
+
+def _show(entry: ModelEntry, work: Path, tools: Tools, gpus: tuple[Gpu, ...]) -> None:
+    """Prints what a build would do; asks no network."""
+    found, folder = estimate(entry), work / entry.name
+    stages = llm_stages(entry, folder, tools, lambda path: None, {})
+    print(f"{entry.id}: {entry.engine}, {entry.quantization}, from {entry.checkpoint}, in {folder}")
+    for line in report(entry, found, gpus):
+        print(line)
+    runner = tools.runner(entry, _folders(entry, work))
+    for number, stage in enumerate(stages, 1):
+        print(f"[{number}/{len(stages)}] {stage.name}")
+        for command in stage_commands(stage, folder / f"{stage.name}.partial"):
+            print(f"  $ {shlex.join(runner.line(command))}")
+    sys.stdout.flush()
+    if gpus:
+        check_gpus(entry, found, gpus)
+    else:
+        print("whether a GPU holds it is not known: there is no nvidia-smi (--gpu-memory GIB)")
+    check_disk(work, found, 0)
+
+
+def _build(entry: ModelEntry, work: Path, cache: Path, tools: Tools, gpus: tuple[Gpu, ...]) -> None:
+    assert entry.checkpoint is not None
+    found, folder, hub = estimate(entry), work / entry.name, Hub()
+    for line in report(entry, found, gpus):
+        _say(line)
+    if not gpus:
+        raise DoesNotFitError("there is no nvidia-smi here: --gpu-memory GIB says what the serving GPUs have")
+    check_gpus(entry, found, gpus)
+    with build_lock(folder, _say):
+        before = read_manifest(folder)
+        if before.model.get("id", entry.id) != entry.id:
+            raise CatalogError(
+                f"{folder} holds {before.model['id']}: give one of the two another `name` in the catalog"
+            )
+        checkpoint = _checkpoint(entry.checkpoint, before, hub)
+        stages = _stages(entry, folder, tools, checkpoint, cache, hub)
+        made = before.stages.keys()
+        download = 0 if "checkpoint" in made else checkpoint.missing_bytes(cache)
+        there = (found.converted if "weights" in made else 0) + (found.engine if "engine" in made else 0)
+        check_disk(folder, replace(found, download=download), there)
+        run_stages(folder, stages, tools.runner(entry, _folders(entry, work)), _say, manifest_facts(entry))
+    print(folder)
+
+
+def _checkpoint(wanted: Checkpoint, before: Manifest, hub: Hub) -> FoundCheckpoint:
+    """Which files the checkpoint has. Without the hub a build can still go on with what it fetched before."""
+    try:
+        return find_checkpoint(wanted, hub)
+    except FetchError as error:
+        known = known_checkpoint(wanted, before.stages.get("checkpoint"))
+        if known is None:
+            raise
+        _say(f"{error}: going on with commit {known.commit}, which is here")
+        return known
+
+
+def _stages(
+    entry: ModelEntry, folder: Path, tools: Tools, checkpoint: FoundCheckpoint, cache: Path, hub: Hub
+) -> list[Stage]:
+    def bring(target: Path) -> None:
+        bring_checkpoint(checkpoint, target, cache, hub, _say)
+
+    return llm_stages(entry, folder, tools, bring, checkpoint.facts())
+
+
+def _folders(entry: ModelEntry, work: Path) -> tuple[Path, ...]:
+    """What the tools must see: the build, the cache that its files are links into, a person's own checkpoint."""
+    own = entry.checkpoint.path if entry.checkpoint else None
+    return tuple(dict.fromkeys([work, cache_folder(), *([own.resolve()] if own else [])]))
+
+
+def _ended(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

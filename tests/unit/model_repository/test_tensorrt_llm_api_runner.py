@@ -1,0 +1,209 @@
+"""The event loop that drives the LLM: whatever happens, every request gets one last response."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.model_modules import model_module
+
+
+class Sender:
+    """Triton's response sender."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.final = threading.Event()
+        self.gone = False
+
+    def send(self, response: Any = None, flags: int = 0) -> None:
+        assert not self.final.is_set(), "a response after the last"
+        self.sent.append(response)
+        if flags:
+            self.final.set()
+
+    def is_cancelled(self) -> bool:
+        assert not self.final.is_set(), "asked after the last response, Triton crashes"
+        return self.gone
+
+
+class Result:
+    """The LLM API's RequestOutput: answers with `steps` tokens, or what a test does."""
+
+    def __init__(self, steps: int, *, abort: Callable[[], None] = lambda: None) -> None:
+        self.outputs = [SimpleNamespace(token_ids=[], finish_reason=None, logprobs=None)]
+        self.finished = False
+        self.aborted = 0
+        self._steps = steps
+        self._abort = abort
+
+    def abort(self) -> None:
+        self.aborted += 1
+        self._abort()
+
+    def __aiter__(self) -> Result:
+        return self
+
+    async def __anext__(self) -> Result:
+        if self.finished:
+            raise StopAsyncIteration
+        if not self._steps:
+            await asyncio.sleep(60)
+        await asyncio.sleep(0.001)
+        self.outputs[0].token_ids.append(50)
+        self._steps -= 1
+        return self
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """The model's modules over a pretend `triton_python_backend_utils`."""
+    utils: Any = ModuleType("triton_python_backend_utils")
+    utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
+    utils.TritonError = type("TritonError", (), {"INVALID_ARG": 3, "INTERNAL": 1, "__init__": lambda *_: None})
+    utils.InferenceResponse = lambda tensors=None, error=None: SimpleNamespace(tensors=tensors, error=error)
+    utils.Tensor = lambda name, array: SimpleNamespace(name=name, array=array)
+    utils.Logger = SimpleNamespace(log_error=lambda text: None, log_verbose=lambda text: None)
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
+    names = ("reply", "responses", "runner")
+    for name in names:
+        monkeypatch.delitem(sys.modules, f"triton_model_tensorrt_llm_api.{name}", raising=False)
+    found = {name: model_module("tensorrt_llm_api", name) for name in (*names, "generation", "request", "extras")}
+    yield SimpleNamespace(**found)
+    for name in names:
+        sys.modules.pop(f"triton_model_tensorrt_llm_api.{name}", None)
+
+
+@pytest.fixture
+def running(modules: SimpleNamespace) -> Iterator[Callable[..., Any]]:
+    """Starts a runner over one LLM whose `generate_async` is the test's."""
+    started = []
+
+    def start(submit: Callable[[Any], Any], **llm: Any) -> Any:
+        async def observe() -> None:
+            await asyncio.sleep(3600)
+
+        died: list[str] = []
+        runner = modules.runner.Runner(
+            SimpleNamespace(**llm), submit, errors=(ValueError,), died=died.append, observe=observe
+        )
+        runner.deaths = died
+        runner.start()
+        started.append(runner)
+        return runner
+
+    yield start
+    for runner in started:
+        runner.stop()
+
+
+def generation_of(modules: SimpleNamespace, sender: Sender, length: int = 4, **more: Any) -> Any:
+    tensors = {"input_ids": [[5, 6]], "request_output_len": [length], "streaming": [True], **more}
+    limits = modules.request.Limits(context_length=99, vocab_size=100, end_ids=(2,))
+    arrays = {name: np.array(value) for name, value in tensors.items()}
+    made = modules.generation.Generation(modules.request.read_request(arrays, limits), modules.extras.Extras())
+    made.reply = modules.reply.Reply(sender, frozenset({"finish_reason"}))
+    return made
+
+
+def reason(sender: Sender) -> str | None:
+    tensors = {tensor.name: tensor.array for tensor in (sender.sent[-1].tensors if sender.sent[-1] else [])}
+    return tensors["finish_reason"][0, 0].decode() if "finish_reason" in tensors else None
+
+
+def test_an_answer(modules: SimpleNamespace, running: Any) -> None:
+    result, sender = Result(9), Sender()
+    running(lambda _: result).submit(generation_of(modules, sender))
+    assert sender.final.wait(5)
+    assert (len(sender.sent), reason(sender), result.aborted) == (4, "length", 1)  # it would have gone on
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_cancelled_while_it_runs(modules: SimpleNamespace, running: Any, gone: bool) -> None:
+    result, sender = Result(1), Sender()
+    generation = generation_of(modules, sender)
+    runner = running(lambda _: result)
+    runner.submit(generation)
+    while not sender.sent:
+        time.sleep(0.001)
+    sender.gone = gone
+    runner.cancel(generation)
+    runner.cancel(generation)
+    assert sender.final.wait(5)
+    assert (reason(sender), result.aborted) == (None if gone else "cancelled", 1)
+
+
+@pytest.mark.parametrize("order", [("submit", "cancel"), ("cancel", "submit")])
+def test_cancelled_before_it_begins(modules: SimpleNamespace, running: Any, order: tuple[str, str]) -> None:
+    """The loop is busy: submission and cancellation come to it one right after the other."""
+    sender, asked, busy = Sender(), [], threading.Event()
+    generation = generation_of(modules, sender)
+    runner = running(lambda generation: asked.append(generation) or Result(9))
+    runner._loop.call_soon_threadsafe(busy.wait, 5)
+    for name in order:
+        getattr(runner, name)(generation)
+    busy.set()
+    assert sender.final.wait(5)
+    assert reason(sender) == "cancelled"
+    assert asked == []
+
+
+def test_an_abort_that_fails(modules: SimpleNamespace, running: Any) -> None:
+    def fail() -> None:
+        raise AssertionError("The executor is not set for this result.")
+
+    sender = Sender()
+    generation = generation_of(modules, sender)
+    runner = running(lambda _: Result(1, abort=fail))
+    runner.submit(generation)
+    while not sender.sent:
+        time.sleep(0.001)
+    runner.cancel(generation)
+    assert sender.final.wait(5)
+
+
+def test_a_refusal_of_the_llm(modules: SimpleNamespace, running: Any) -> None:
+    def refuse(_: Any) -> Any:
+        raise ValueError("should not exceed max_num_tokens")
+
+    sender = Sender()
+    runner = running(refuse)
+    runner.submit(generation_of(modules, sender))
+    assert sender.final.wait(5)
+    assert sender.sent[-1].error is not None
+    assert runner.deaths == []
+
+
+@pytest.mark.parametrize(("llm", "deaths"), [({}, 1), ({"_check_health": lambda: True}, 0)])
+def test_an_unknown_error(modules: SimpleNamespace, running: Any, llm: dict[str, Any], deaths: int) -> None:
+    """It is the LLM's own, unless the LLM can say that it is well."""
+
+    def fail(_: Any) -> Any:
+        raise RuntimeError("LLM is shutting down")
+
+    sender = Sender()
+    runner = running(fail, **llm)
+    runner.submit(generation_of(modules, sender))
+    assert sender.final.wait(5)
+    assert sender.sent[-1].error is not None
+    assert len(runner.deaths) == deaths
+
+
+def test_what_is_open_when_the_model_is_unloaded(modules: SimpleNamespace, running: Any) -> None:
+    result, sender = Result(1), Sender()
+    runner = running(lambda _: result)
+    runner.submit(generation_of(modules, sender))
+    while not sender.sent:
+        time.sleep(0.001)
+    runner._loop.call_soon_threadsafe(runner._loop.stop)
+    assert sender.final.wait(5)
+    assert (reason(sender), result.aborted) == ("cancelled", 1)
+    runner.stop = lambda: None  # it is
