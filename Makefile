@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PORT ?= 8000
 HOST ?= 127.0.0.1
 BIN := .venv/bin
-CODE := tokentext build launcher adapter model_repository tests
+CODE := tokentext build launcher adapter model_repository deploy tests
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16

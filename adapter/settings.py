@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     max_audio_seconds: float = Field(default=1800.0, gt=0, le=_A_DAY, description="longest audio clip, in seconds")
     store_url: str = Field(
         default="",
+        repr=False,  # it may hold a password
         description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; unset: a file in the state folder",
     )
     store_url_file: Path | None = Field(

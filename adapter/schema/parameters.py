@@ -73,6 +73,7 @@ class Endpoint:
 
 _GREEDY = "; 0 needs `runtime_top_k`"
 _GENERATION_NOTES = {
+    "model": "honoured; an adapter of a model needs `lora_task_id`",
     "temperature": "honoured where the engine declares `temperature`" + _GREEDY,
     "top_p": "honoured where the engine declares `runtime_top_p`" + _GREEDY,
 }

@@ -22,6 +22,7 @@ world=${WORLD_SIZE:-1}
 machines=${LWS_GROUP_SIZE:-1}
 ssh_keys=${SSH_KEYS:-/run/ssh-keys}
 ssh_port=2222
+work=${TMPDIR:-/tmp}/tritongate
 worker_timeout=900 # seconds that the other machines may take to pull the image and start
 
 fail() {
@@ -44,25 +45,25 @@ all=(--model-control-mode=explicit "--load-model=*")
 # beforehand. StrictModes would refuse keys below /tmp, the one place that can be written.
 prepare_ssh() {
     umask 077
-    mkdir -p /tmp/ssh
-    cp "$ssh_keys"/id_ed25519 "$ssh_keys"/host_ed25519 /tmp/ssh/ # keys must be their user's alone
-    cp "$ssh_keys/id_ed25519.pub" /tmp/ssh/authorized_keys
-    echo "* $(cut -d' ' -f1,2 "$ssh_keys/host_ed25519.pub")" >/tmp/ssh/known_hosts
-    cat >/tmp/ssh/client <<-END
+    mkdir -p "$work"
+    cp "$ssh_keys"/id_ed25519 "$ssh_keys"/host_ed25519 "$work"/ # keys must be their user's alone
+    cp "$ssh_keys/id_ed25519.pub" "$work/authorized_keys"
+    echo "* $(cut -d' ' -f1,2 "$ssh_keys/host_ed25519.pub")" >"$work/known_hosts"
+    cat >"$work/client" <<-END
 		Host *
 		  Port $ssh_port
-		  IdentityFile /tmp/ssh/id_ed25519
+		  IdentityFile $work/id_ed25519
 		  IdentitiesOnly yes
-		  UserKnownHostsFile /tmp/ssh/known_hosts
+		  UserKnownHostsFile $work/known_hosts
 		  StrictHostKeyChecking yes
 		  BatchMode yes
 		  ConnectTimeout 5
 		  ServerAliveInterval 15
 	END
-    cat >/tmp/ssh/server <<-END
+    cat >"$work/server" <<-END
 		Port $ssh_port
-		HostKey /tmp/ssh/host_ed25519
-		AuthorizedKeysFile /tmp/ssh/authorized_keys
+		HostKey $work/host_ed25519
+		AuthorizedKeysFile $work/authorized_keys
 		StrictModes no
 		PidFile none
 		UsePAM no
@@ -76,31 +77,31 @@ prepare_ssh() {
 
 if ((machines > 1)) && [[ ${LWS_WORKER_INDEX:-0} != 0 ]]; then
     prepare_ssh
-    # What NVIDIA's image sets (LD_LIBRARY_PATH, PATH, NCCL_*) is not in a session's environment by itself.
+    # What NVIDIA's image sets (LD_LIBRARY_PATH, PATH, NCCL_*) is not in the environment of an SSH login by itself.
     # One directive: sshd takes the first SetEnv alone.
-    env | grep -E '^(PATH|LD_LIBRARY_PATH|CUDA_[A-Z_]+|NCCL_[A-Z_]+|UCX_[A-Z_]+|NVIDIA_[A-Z_]+|TRTLLM_[A-Z_]+|HOME)=[^"]+$' |
-        sed -E 's/^([A-Z_]+)=(.*)$/\1="\2"/' | paste -sd' ' | sed 's/^/SetEnv /' >>/tmp/ssh/server
-    exec /usr/sbin/sshd -D -e -f /tmp/ssh/server
+    env | grep -E '^(PATH|LD_LIBRARY_PATH|CUDA_[A-Z0-9_]+|NCCL_[A-Z0-9_]+|UCX_[A-Z0-9_]+|NVIDIA_[A-Z0-9_]+|TRTLLM_[A-Z0-9_]+|HOME)=[^"]+$' |
+        sed -E 's/^([A-Z0-9_]+)=(.*)$/\1="\2"/' | paste -sd' ' | sed 's/^/SetEnv /' >>"$work/server"
+    exec /usr/sbin/sshd -D -e -f "$work/server"
 fi
 
-mpi=(mpirun --allow-run-as-root)
+mpi=(mpirun --allow-run-as-root --bind-to none) # a Triton has many threads
 if ((machines > 1)); then
     [[ $launch != plain ]] || fail "LAUNCH=plain runs on one machine; several need mpi or llmapi"
     prepare_ssh
     per_machine=$((world / machines))
-    leader=${LWS_LEADER_ADDRESS:?}  # NAME-GROUP.SERVICE.NAMESPACE; worker N is NAME-GROUP-N.SERVICE.NAMESPACE
+    leader=${LWS_LEADER_ADDRESS:?} # NAME-GROUP.SERVICE.NAMESPACE; worker N is NAME-GROUP-N.SERVICE.NAMESPACE
     hosts=(localhost)
     for ((number = 1; number < machines; number++)); do
         hosts+=("${leader%%.*}-$number.${leader#*.}")
     done
     for host in "${hosts[@]:1}"; do
-        until ssh -F /tmp/ssh/client "$host" true 2>/dev/null; do
+        until ssh -F "$work/client" "$host" true 2>/dev/null; do
             ((SECONDS < worker_timeout)) || fail "$host does not answer after $worker_timeout s"
             sleep 2
         done
     done
-    printf "%s slots=$per_machine\n" "${hosts[@]}" >/tmp/hosts
-    mpi+=(--hostfile /tmp/hosts --map-by "ppr:$per_machine:node" --mca plm_rsh_agent "ssh -F /tmp/ssh/client")
+    printf "%s slots=$per_machine\n" "${hosts[@]}" >"$work/hosts"
+    mpi+=(--hostfile "$work/hosts" --map-by slot --mca plm_rsh_agent "ssh -F $work/client")
 fi
 
 case $launch in

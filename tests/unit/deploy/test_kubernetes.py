@@ -134,6 +134,15 @@ class TestOverlay:
         assert int(port) in [one["port"] for one in triton["spec"]["ports"]]
 
 
+def test_no_service_of_ours_has_the_name_of_leader_worker_sets_own() -> None:
+    found = resources("multi-node")
+    names = {
+        kind: {one["metadata"]["name"] for one in found if one["kind"] == kind}
+        for kind in ("LeaderWorkerSet", "Service")
+    }
+    assert names["LeaderWorkerSet"] and not names["LeaderWorkerSet"] & names["Service"]
+
+
 def test_the_autoscaler_asks_for_a_metric_that_exists() -> None:
     [scaler, _] = yaml.safe_load_all((KUBERNETES / "adapter" / "scaling.yaml").read_text())
     [pods_metric] = [one["pods"]["metric"]["name"] for one in scaler["spec"]["metrics"] if one["type"] == "Pods"]

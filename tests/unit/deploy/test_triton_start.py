@@ -16,10 +16,10 @@ RECORDER = '#!/bin/sh\necho "$(basename "$0")" "$@"\n'
 def start(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     programs = folder / "bin"
     programs.mkdir()
-    for name in ("tritonserver", "mpirun", "trtllm-llmapi-launch"):
+    for name in ("tritonserver", "mpirun", "trtllm-llmapi-launch", "ssh"):
         (programs / name).write_text(RECORDER)
         (programs / name).chmod(0o755)
-    environment = {"PATH": f"{programs}:{os.environ['PATH']}", **variables}
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "TMPDIR": str(folder), **variables}
     command = [DEPLOY / "triton" / "start.sh", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
@@ -42,7 +42,7 @@ def test_a_compiled_engine_over_gpus_has_a_process_for_each_and_only_the_first_s
         EXIT_TIMEOUT="5",
     )
     launcher, *ranks = done.stdout.strip().split(" -n 1 ")
-    assert launcher == "mpirun --allow-run-as-root"
+    assert launcher == "mpirun --allow-run-as-root --bind-to none"
     assert len(ranks) == 3
     assert [rank.endswith(" :") for rank in ranks] == [True, True, False]
     for number, rank in enumerate(ranks):
@@ -56,6 +56,30 @@ def test_a_compiled_engine_over_gpus_has_a_process_for_each_and_only_the_first_s
 def test_the_llm_api_over_gpus_has_its_own_launcher(tmp_path: Path) -> None:
     words = start(tmp_path, LAUNCH="llmapi", WORLD_SIZE="4").stdout.split()
     assert words[:2] == ["trtllm-llmapi-launch", "tritonserver"]
+
+
+def test_the_first_of_several_machines_starts_everybodys_processes_over_ssh(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name in ("id_ed25519", "id_ed25519.pub", "host_ed25519", "host_ed25519.pub"):
+        (keys / name).write_text(f"ssh-ed25519 {name} comment\n")
+    words = start(
+        tmp_path,
+        LAUNCH="mpi",
+        WORLD_SIZE="4",
+        ENGINE_MODELS="a_engine",
+        SSH_KEYS=str(keys),
+        LWS_GROUP_SIZE="2",
+        LWS_WORKER_INDEX="0",
+        LWS_LEADER_ADDRESS="triton-0.triton.models",
+    ).stdout.split()
+    work = tmp_path / "tritongate"
+    assert words.count("tritonserver") == 4
+    assert words[words.index("--hostfile") + 1] == str(work / "hosts")
+    assert (work / "hosts").read_text().split("\n")[:-1] == ["localhost slots=2", "triton-0-1.triton.models slots=2"]
+    assert (work / "known_hosts").read_text() == "* ssh-ed25519 host_ed25519.pub\n"
+    assert "StrictHostKeyChecking yes" in (work / "client").read_text()
+    assert (work / "id_ed25519").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(
