@@ -24,6 +24,7 @@ logger = logging.getLogger("tritongate.requests")
 _OPEN = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
 _PROBES = frozenset({"/health/live", "/health/ready", "/metrics"})
 _UPLOADS = frozenset({"/v1/files"})
+_CLOSE_WITHIN = 5.0  # seconds; who does not read does not hear of it
 _CLIENT_LEFT = 499  # never sent; for logs and metrics
 
 
@@ -106,7 +107,7 @@ class FrontDoor:
             context.error_code, status = failure.code or failure.type, failure.status
             if accepted:
                 with contextlib.suppress(Exception):  # the client may be gone
-                    await send({"type": "websocket.close", "code": 1011})
+                    await asyncio.wait_for(send({"type": "websocket.close", "code": 1011}), _CLOSE_WITHIN)
             else:
                 await _refuse_handshake(scope, send, failure, context)
         finally:

@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     store_url: str = Field(
         default="",
         repr=False,  # it may hold a password
-        description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; unset: a file in the state folder",
+        description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; unset: SQLite below ~/.local/state",
     )
     store_url_file: Path | None = Field(
         default=None, description="file with the store's URL in place of TRITONGATE_STORE_URL, such as a mounted secret"

@@ -71,7 +71,7 @@ def build(
         if entry.engine == "tensorrt":
             runner = ToolRunner(container, f"tritongate-build-{entry.name}", (work, cache))
             if dry_run:
-                _show(entry, work, runner, precision or "fp16")
+                _show(entry, work, runner, precision or ("bf16" if entry.family == "t5" else "fp16"))
             else:
                 entry = _build(entry, work, cache, runner, precision)
         if dry_run:

@@ -24,6 +24,13 @@ class DoesNotFitError(Exception):
     """The build or its engine cannot fit; the message says by how much and what to change."""
 
 
+# The engine's setting for the part of the free memory that its cache gets.
+_CACHE_FRACTION = {
+    "tensorrt_llm": "kv_cache_free_gpu_mem_fraction",
+    "tensorrt_llm_api": "free_gpu_memory_fraction",
+}
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Bytes; of GPU memory, per GPU.
@@ -31,7 +38,7 @@ class Estimate:
     Args:
         download: the checkpoint. converted: what is made of it for the compiler, or served. engine: compiled.
         weights, activations: of the running engine. kv_per_token: of one token in the cache.
-        tokens_needed: one answer of the full length. tokens_wished: as many as the batch holds.
+        tokens_needed: one answer of the full length.
     """
 
     download: int
@@ -41,7 +48,6 @@ class Estimate:
     activations: int
     kv_per_token: int
     tokens_needed: int
-    tokens_wished: int
 
     @property
     def disk(self) -> int:
@@ -85,7 +91,6 @@ def estimate(entry: ModelEntry) -> Estimate:
         activations=build.max_num_tokens * per_token + logits,
         kv_per_token=2 * layers * kv_heads * model.head_dim * kv_width,
         tokens_needed=entry.context_length,
-        tokens_wished=entry.context_length * build.max_batch_size,
     )
 
 
@@ -108,7 +113,7 @@ def report(entry: ModelEntry, found: Estimate, gpus: Sequence[Gpu]) -> list[str]
     ]
     if gpus:
         memory = min(gpu.memory for gpu in gpus)
-        fraction = float(entry.settings.get("kv_cache_free_gpu_mem_fraction", 0.9))
+        fraction = float(entry.settings.get(_CACHE_FRACTION[entry.engine], 0.9))
         tokens = found.tokens_in(memory, fraction)
         answers = tokens // found.tokens_needed
         lines.append(

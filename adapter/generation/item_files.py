@@ -48,7 +48,13 @@ async def read_item_files(
     _each_part(items, places, look)
     if not sources and not images:
         return list(items)
-    loaded = {key: await _image_url(file_id, place, file_content) for key, (file_id, place) in images.items()}
+    loaded: dict[int, str] = {}
+    urls: dict[str, str] = {}
+    for key, (file_id, place) in images.items():
+        budget.foresee(len(loaded) + 1, sum(map(len, urls.values())) * 3 // 4, place)
+        if file_id not in urls:
+            urls[file_id] = await _image_url(file_id, place, file_content)
+        loaded[key] = urls[file_id]
     texts = iter(await loader.files(sources, budget, file_content))
 
     def put(part: Part, place: str | None) -> Part:

@@ -28,21 +28,30 @@ class MediaBudget:
         self.fetching = asyncio.Semaphore(_CONCURRENT_FETCHES)
         self.reading = asyncio.Lock()
 
-    def take_part(self, place: str) -> None:
-        """Counts one image, clip or file. Raises APIError, 400."""
-        if not self._parts_left:
+    def foresee(self, parts: int, size: int, place: str) -> None:
+        """Refuses what could not be taken later; counts nothing. Raises APIError, 400.
+
+        Args:
+            parts: images, clips and files. size: their bytes.
+        """
+        if parts > self._parts_left:
             message = f"A request may hold {self._parts} images, audio clips and files; '{place}' is one more."
             raise invalid_request(message, place, "too_many_media")
-        self._parts_left -= 1
-
-    def take_bytes(self, count: int, place: str) -> None:
-        """Counts what an engine is to be given, or text is taken from. Raises APIError, 400."""
-        if count > self._bytes_left:
+        if size > self._bytes_left:
             message = (
                 f"The images, audio and files of a request may take {self._total:,} bytes together (images as decoded "
                 f"and written anew); '{place}' goes beyond."
             )
             raise invalid_request(message, place, "media_too_large")
+
+    def take_part(self, place: str) -> None:
+        """Counts one image, clip or file. Raises APIError, 400."""
+        self.foresee(1, 0, place)
+        self._parts_left -= 1
+
+    def take_bytes(self, count: int, place: str) -> None:
+        """Counts what an engine is to be given, or text is taken from. Raises APIError, 400."""
+        self.foresee(0, count, place)
         self._bytes_left -= count
 
     def take_characters(self, count: int, place: str) -> None:

@@ -47,13 +47,15 @@ async def make_response(
     Raises:
         APIError: the request cannot be served; the field is named.
     """
-    ask = await _ask(services, owner, request, memory)
-    try:
-        writer, turns = _begin(services, ask, generate=generate, background=background)
-        await turns.prepare()
-    except BaseException:
-        await services.archive.unlock(owner, ask.conversation_id, ask.response_id)
-        raise
+    response_id = new_id("resp_")
+    with services.runs.hold(response_id):
+        ask = await _ask(services, owner, request, memory, response_id)
+        try:
+            writer, turns = _begin(services, ask, generate=generate, background=background)
+            await turns.prepare()
+        except BaseException:
+            await services.archive.unlock(owner, ask.conversation_id, ask.response_id)
+            raise
     return Recording(
         ask,
         turns,
@@ -73,7 +75,7 @@ async def count_input_tokens(services: Services, owner: str, request: ResponseRe
     Raises:
         APIError: as of `make_response`.
     """
-    ask = await _ask(services, owner, request, None, lock=False)
+    ask = await _ask(services, owner, request, None, new_id("resp_"), lock=False)
     _, turns = _begin(services, ask, generate=True, background=False)
     return await turns.prompt_tokens()
 
@@ -111,7 +113,13 @@ def _begin(services: Services, ask: Ask, *, generate: bool, background: bool) ->
 
 
 async def _ask(
-    services: Services, owner: str, request: ResponseRequest, memory: Memory | None, *, lock: bool = True
+    services: Services,
+    owner: str,
+    request: ResponseRequest,
+    memory: Memory | None,
+    response_id: str,
+    *,
+    lock: bool = True,
 ) -> Ask:
     """Finds everything that the request refers to, and locks its conversation, unless it is only to be looked at."""
     model = await services.registry.get(request.model, Kind.CHAT)
@@ -121,7 +129,6 @@ async def _ask(
     instructions = request.instructions
     if instructions is None and template is not None:
         instructions = template.instructions
-    response_id = new_id("resp_")
     conversation_id = request.conversation_id
     if lock and conversation_id is not None:
         await services.archive.lock(owner, conversation_id, response_id)

@@ -14,6 +14,7 @@ from adapter.security.sealing import SealBroken, Sealer
 
 Item = dict[str, Any]
 
+_MOST_COPIED = 32 << 20  # bytes of items that the references of one request may stand for
 _LONGEST_CONTEXT = 4096  # items that a prompt may be made of
 REASONING, COMPACTION = "reasoning", "compaction"  # kinds of sealed content
 
@@ -42,11 +43,17 @@ class Opener:
         """
         known = {**near, **{item["id"]: item for item in items if item["type"] != "item_reference"}}
         resolved = []
+        copied = 0
         for index, item in enumerate(items):
             if item["type"] == "item_reference":
                 found = known.get(item["id"]) or await self._archive.find_item(self._owner, item["id"])
                 if found is None:
                     raise not_found(f"Item with id '{item['id']}' not found.", f"{param}[{index}].id", "item_not_found")
+                known[item["id"]] = found
+                copied += len(orjson.dumps(found))
+                if copied > _MOST_COPIED:
+                    message = f"The items that '{param}' refers to take more than {_MOST_COPIED:,} bytes."
+                    raise invalid_request(message, f"{param}[{index}].id", "input_too_large")
                 item = found
             resolved.append(item)
         return resolved
@@ -93,6 +100,8 @@ def calls_to_run(context: Sequence[Item], items: Sequence[Item]) -> tuple[list[I
         APIError: 400, an answer to no request.
     """
     asked = {item["id"]: item for item in [*context, *items] if item["type"] == "mcp_approval_request"}
+    # A client that keeps the history itself sends all of it each time.
+    done = {item.get("approval_request_id") for item in [*context, *items] if item["type"] == "mcp_call"}
     approved, refused = [], []
     for index, item in enumerate(items):
         if item["type"] != "mcp_approval_response":
@@ -101,6 +110,8 @@ def calls_to_run(context: Sequence[Item], items: Sequence[Item]) -> tuple[list[I
         if request is None:
             message = f"No approval request found with id '{item['approval_request_id']}'."
             raise invalid_request(message, f"input[{index}].approval_request_id", "invalid_value")
+        if request["id"] in done:
+            continue
         call = {
             "type": "mcp_call",
             "id": new_id("mcp_"),

@@ -175,24 +175,32 @@ class Recording:
                     self.log += last
                 self._kept = len(self.log)
         finally:
-            self.done.set()
-            self._change.set()
+            self._release()
 
     async def _end(self, insert: asyncio.Future[None] | None) -> None:
         """Cancelled on the way: the record says so."""
-        if insert is not None:
-            await insert
-        if self._stopping:
-            code = stopping().code or ""
-            last = self.writer.fail(code, "The server was stopped before the response was complete.")
-        else:
-            last = self.writer.cancel()
-        await self._keep(last)
+        try:
+            if insert is not None:
+                await insert
+            if self._stopping:
+                code = stopping().code or ""
+                last = self.writer.fail(code, "The server was stopped before the response was complete.")
+            else:
+                last = self.writer.cancel()
+            await self._keep(last)
+        finally:
+            self._release()
 
     async def _forget(self, insert: asyncio.Future[None] | None) -> None:
-        if insert is not None:
-            await asyncio.gather(insert, return_exceptions=True)
-        await self._archive.forget(self.ask)
+        try:
+            if insert is not None:
+                await asyncio.gather(insert, return_exceptions=True)
+            await self._archive.forget(self.ask)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """It is nobody's any more. A record that could not be kept is not renewed either: its lease ends."""
         self.done.set()
         self._change.set()
 

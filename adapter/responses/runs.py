@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any
 
 from adapter.encoding.wire_event import WireEvent
@@ -37,6 +37,9 @@ class Runs:
         self._background: set[asyncio.Future[None]] = set()
         self._loose: set[asyncio.Future[None]] = set()
         self._keeper: asyncio.Future[None] | None = None
+        self._sweeper: asyncio.Future[None] | None = None
+        self._held: dict[str, int] = {}  # being prepared: their conversations are locked
+        self._reserved = 0  # places in the background of those that are being prepared
 
     def start(self) -> None:
         self._keeper = asyncio.ensure_future(self._keep())
@@ -50,9 +53,10 @@ class Runs:
             await asyncio.wait(tasks, timeout=_STOP_WITHIN)
         if self._loose:
             await asyncio.wait(list(self._loose), timeout=_STOP_WITHIN)
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        helpers = [task for task in (self._keeper, self._sweeper) if task is not None]
+        for task in helpers:
+            task.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
 
     def live(self, owner: str, response_id: str) -> Recording | None:
         recording = self._live.get(response_id)
@@ -70,12 +74,33 @@ class Runs:
         await recording.done.wait()
         self._live.pop(response_id, None)
 
-    def check_room(self) -> None:
-        """Raises APIError, 503: there are as many responses in the background as there may be."""
-        if len(self._background) >= self._most_background:
+    @contextlib.contextmanager
+    def hold(self, response_id: str) -> Iterator[None]:
+        """While it is prepared: the lock of its conversation is renewed."""
+        self._held[response_id] = self._held.get(response_id, 0) + 1
+        try:
+            yield
+        finally:
+            self._held[response_id] -= 1
+            if not self._held[response_id]:
+                del self._held[response_id]
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """A place in the background, until the response runs there.
+
+        Raises:
+            APIError: 503, there are as many as there may be.
+        """
+        if len(self._background) + self._reserved >= self._most_background:
             raise overloaded(
                 f"This server makes {self._most_background} responses in the background at a time. Try again soon."
             )
+        self._reserved += 1
+        try:
+            yield
+        finally:
+            self._reserved -= 1
 
     def run_in_background(self, recording: Recording) -> None:
         """Runs it, whether or not anybody follows."""
@@ -142,13 +167,16 @@ class Runs:
         sweep_at = loop.time()
         while True:
             try:
-                for response_id in await self._archive.renew(list(self._live)):
+                for response_id in await self._archive.renew(list({**self._live, **self._held})):
                     if response_id in self._live:
                         self._live[response_id].cancel()
                 await self._archive.fail_abandoned()
-                if loop.time() >= sweep_at or self._archive.sweep_due:
+                if (loop.time() >= sweep_at or self._archive.sweep_due) and (
+                    self._sweeper is None or self._sweeper.done()
+                ):
+                    # Beside the renewals, which cannot wait for it.
                     sweep_at = loop.time() + _SWEEP_EVERY
-                    await self._archive.sweep()
+                    self._sweeper = asyncio.ensure_future(_logged(self._archive.sweep(), "the store was not swept"))
             except APIError as error:
                 logger.warning("the store cannot be reached", extra={"fields": {"error": error.message}})
             except Exception as error:
@@ -156,8 +184,8 @@ class Runs:
             await asyncio.sleep(_RENEW_EVERY)
 
 
-async def _logged(work: Coroutine[Any, Any, None]) -> None:
+async def _logged(work: Coroutine[Any, Any, None], failure: str = "a response could not be kept") -> None:
     try:
         await work
     except Exception as error:
-        logger.error("a response could not be kept", extra={"fields": describe_exception(error)})
+        logger.error(failure, extra={"fields": describe_exception(error)})

@@ -73,6 +73,9 @@ class Turns:
         Raises:
             APIError: 400, naming the field.
         """
+        if not self._ask.toolboxes:
+            for item in self._ask.approved:
+                self._rounds.pending(item)  # raises: there is no such tool
         if self._generate and not self._ask.toolboxes:
             self._generation = await self._turn(0)
 
@@ -180,7 +183,10 @@ class Turns:
             raise StreamCancelled
         tools = self._tools(first=number == 0)
         turn = Turn(self._backend, self._ask, self._items(), tools)
-        return await turn.generation(number, streaming=self._streaming, timeout=left)
+        generation = await turn.generation(number, streaming=self._streaming, timeout=left)
+        if self._cancelled:  # while it was planned
+            raise StreamCancelled
+        return generation
 
     def _items(self) -> list[Item]:
         """What the model is to read now."""

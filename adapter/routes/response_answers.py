@@ -13,7 +13,7 @@ from starlette.types import Send
 from adapter.encoding.event_stream import DONE
 from adapter.encoding.wire_event import WireEvent
 from adapter.encoding.wire_frames import error_frame, frames
-from adapter.errors import APIError, stopping
+from adapter.errors import APIError, internal, stopping
 from adapter.request_context import RequestContext
 from adapter.responses.recording import Recording
 from adapter.routes.generation_response import STREAM_HEADERS
@@ -65,17 +65,23 @@ class StreamedResponse(WatchedResponse):
                         if not waiting():
                             await send({"type": "http.response.body", "body": b"".join(chunks), "more_body": True})
                             chunks.clear()
+                    chunks.append(DONE)  # Open Responses has it; OpenAI's clients take it for the end, too
                 except APIError as error:
                     if not begun:
                         raise
                     chunks.append(self._failed(error, sequence + 1, context))
+                except StreamCancelled:
+                    if context.abandoned or context.expired:
+                        raise
+                    if not begun:
+                        raise _cancelled() from None
+                    chunks.append(self._failed(_cancelled(), sequence + 1, context))
                 except asyncio.CancelledError:
                     if not begun or context.abandoned or context.expired:
                         raise
                     chunks.append(self._failed(stopping(), sequence + 1, context))
                 if not begun:
                     await send({"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS]})
-                chunks.append(DONE)  # Open Responses has it; OpenAI's clients take it for the end, too
                 await send({"type": "http.response.body", "body": b"".join(chunks)})
         except StreamCancelled:
             pass  # nobody is left to tell
@@ -102,13 +108,20 @@ class WholeResponse(WatchedResponse):
                 async for _ in events:
                     pass
         except StreamCancelled:
-            return
+            if context.abandoned or context.expired:
+                return
+            raise _cancelled() from None
         if recording.failure is not None:
             raise recording.failure
         body = orjson.dumps(recording.writer.body)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _cancelled() -> APIError:
+    """From elsewhere: it was deleted, or its lease went to another process."""
+    return internal("The response was cancelled.")
 
 
 class WorkedAnswer(WatchedResponse):

@@ -32,6 +32,7 @@ logger = logging.getLogger("tritongate.responses")
 _MOST_LANES = 8
 _MOST_WAITING = 8  # messages of one lane
 _LONGEST_LANE = 128  # characters of a `stream_id`
+_READ_WITHIN = 30.0  # seconds; a client that reads no further is let go
 _CREATE = "response.create"
 
 
@@ -55,6 +56,8 @@ class _Connection:
         self._lanes: dict[str | None, _Lane] = {}
         self._sending = asyncio.Lock()
         self.closed = False
+        self._runner = asyncio.current_task()
+        self._stalled = False  # the client does not read
 
     async def run(self) -> None:
         """Until the client leaves."""
@@ -63,6 +66,10 @@ class _Connection:
                 message = await self._socket.receive()
             except WebSocketDisconnect:
                 return
+            except asyncio.CancelledError:
+                if self._stalled:
+                    return
+                raise
             if message["type"] == "websocket.disconnect":
                 return
             stream_id = None
@@ -82,7 +89,13 @@ class _Connection:
     async def send(self, chunks: list[bytes]) -> None:
         async with self._sending:
             for chunk in chunks:
-                await self._socket.send_text(chunk.decode())
+                try:
+                    await asyncio.wait_for(self._socket.send_text(chunk.decode()), _READ_WITHIN)
+                except asyncio.TimeoutError:
+                    self._stalled = self.closed = True
+                    if self._runner is not None:
+                        self._runner.cancel()
+                    raise WebSocketDisconnect(1006) from None
 
     async def send_error(self, error: APIError, stream_id: str | None) -> None:
         details = {"type": error.type, "code": error.code or error.type, "message": error.message, "param": error.param}

@@ -51,12 +51,12 @@ async def create_response(request: Request) -> Response:
 
 
 async def _in_background(services: Services, context: RequestContext, wanted: ResponseRequest) -> Response:
-    services.runs.check_room()
     owner = context.key_id or ""
-    recording = await make_response(services, owner, wanted, background=True)
-    context.fields |= {"model": recording.ask.model.id, "response": recording.ask.response_id}
-    queued = await recording.queue()
-    services.runs.run_in_background(recording)
+    with services.runs.room():
+        recording = await make_response(services, owner, wanted, background=True)
+        context.fields |= {"model": recording.ask.model.id, "response": recording.ask.response_id}
+        queued = await recording.queue()
+        services.runs.run_in_background(recording)
     if not wanted.stream:
         return json_answer(queued)
     # The client may leave: the response goes on.
@@ -80,6 +80,9 @@ async def retrieve_response(request: Request, response_id: str) -> Response:
         if "starting_after" in request.query_params:
             raise invalid_request("'starting_after' is only allowed with 'stream=true'.", "starting_after")
         live = services.runs.live(owner, response_id)
+        if live is not None and live.writer.body["status"] not in ("queued", "in_progress"):
+            await live.done.wait()  # who reads the end finds the record
+            record, live = await _record(services, owner, response_id), None
         return json_answer(record.body if live is None else live.writer.body)
     after = query_number(request, "starting_after", default=-1, least=-1)
     if not record.running and record.last_event < 0:

@@ -13,7 +13,7 @@ from adapter.schema.unsupported import refused
 MOST_PARTS = 2048
 _MOST_ANNOTATIONS = 4096
 _MOST_LOGPROBS = 1_048_576
-_LONGEST_ID = 256
+_LONGEST_ID = 255  # as the store's keys
 
 ObjectID = Annotated[str, Field(min_length=1, max_length=_LONGEST_ID)]
 _CacheBreakpoint = Annotated[Any, refused("Leave it out: the engine decides about prompt caching.")]

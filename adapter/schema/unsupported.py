@@ -38,7 +38,7 @@ CHAT_COMPLETIONS: Mapping[str, Unsupported] = {
     "prediction": Unsupported("Leave it out: the answer is the same without it."),
     "prompt_cache_options": Unsupported(_CACHE),
     "prompt_cache_retention": Unsupported(_CACHE),
-    "web_search_options": Unsupported("This server does not search the web."),
+    "web_search_options": Unsupported("/v1/responses has the tool `web_search`."),
 }
 
 RESPONSES: Mapping[str, Unsupported] = {

@@ -31,7 +31,7 @@ class TestDockerfile:
         images = [line.split()[1] for line in lines_of(path) if line.startswith("FROM ")]
         assert images
         for image in images:
-            assert re.search(r":(\d[\w.-]+|\$\{TRITON_TAG\}-trtllm-python-py3)$", image), image
+            assert re.search(r":(\d[\w.-]+|\$\{TRITON_TAG\}-(trtllm-python-)?py3)$", image), image
 
     def test_what_is_copied_exists_and_is_not_ignored(self, path: Path) -> None:
         ignored = (ROOT / ".dockerignore").read_text().splitlines()

@@ -165,10 +165,5 @@ def calls_of(events: Iterable[Parsed]) -> list[Call]:
     return calls
 
 
-def without_starts(events: Iterable[Parsed]) -> list[Parsed | tuple[type, str]]:
-    """The events with content and reasoning as (kind, text), for tests that do not state where a text stands."""
-    return [(type(event), event.text) if isinstance(event, Content | Reasoning) else event for event in events]
-
-
 def _shown(pieces: Sequence[str]) -> str:
     return repr(pieces) if len(pieces) < 20 else f"{len(pieces)} pieces of {max(map(len, pieces))} chars at most"
