@@ -30,7 +30,7 @@ router = APIRouter()
 logger = logging.getLogger("tritongate.responses")
 
 _MOST_LANES = 8
-_MOST_WAITING = 8  # messages of one lane
+_MOST_WAITING = 2  # messages of one lane, each up to a whole request body
 _LONGEST_LANE = 128  # characters of a `stream_id`
 _READ_WITHIN = 30.0  # seconds; a client that reads no further is let go
 _CREATE = "response.create"
