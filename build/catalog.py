@@ -181,6 +181,7 @@ class ModelEntry:
     modalities: Annotated[tuple[Literal["text", "image", "audio"], ...], AfterValidator(_with_text)] = ("text",)
     dimensions: Annotated[StrictInt, Field(ge=0)] = 0
     matryoshka: StrictBool = False
+    pooling: Literal["mean", "cls"] = "mean"
     score_activation: Literal["", "sigmoid", "none"] = ""
     engine_dir: Path | None = None
     tokenizer_dir: Path | None = None

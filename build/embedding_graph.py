@@ -1,7 +1,8 @@
 """An ONNX graph from an encoder's safetensors: token ids in, sentence vectors out.
 
-Inside the graph, besides the encoder: the mean of the token vectors under the attention mask, a linear layer where the
-model has one, and the scaling to length 1, as sentence-transformers' Pooling (mean), Dense and Normalize do it.
+Inside the graph, besides the encoder: the mean of the token vectors under the attention mask, or the first one, a
+linear layer where the model has one, and the scaling to length 1, as sentence-transformers' Pooling, Dense and Normalize
+do it.
 
     input_ids, attention_mask   INT64 [batch, sequence]
     sentence_embedding          FLOAT [batch, dimensions]
@@ -15,7 +16,7 @@ from typing import Any
 
 from build.bert_graph import BertConfig, BertEncoder, read_config
 from build.onnx_graph import EMBED_LIMIT, GraphError
-from build.pooling_graph import dense, dense_shape, mean, normalize
+from build.pooling_graph import dense, dense_shape, first, mean, normalize
 from build.t5_graph import T5Config, T5Encoder, t5_config
 
 BERT_FAMILIES = ("bert", "roberta", "xlm-roberta")
@@ -42,7 +43,13 @@ def dimensions(config: Path, dense_weights: Path | None = None) -> int:
 
 
 def write_graph(
-    weights: Path, config: Path, folder: Path, *, dense_weights: Path | None = None, embed_limit: int = EMBED_LIMIT
+    weights: Path,
+    config: Path,
+    folder: Path,
+    *,
+    pooling: str = "mean",
+    dense_weights: Path | None = None,
+    embed_limit: int = EMBED_LIMIT,
 ) -> Path:
     """Writes `model.onnx` (and `model.onnx.data` for large weights) into `folder`.
 
@@ -50,6 +57,7 @@ def write_graph(
         weights: safetensors of a `BertModel`, `RobertaModel`, `XLMRobertaModel` or `T5EncoderModel`, of any float type;
             the graph computes in FP32.
         config: its `config.json`.
+        pooling: `mean` of the tokens' vectors, or `cls`, the first one.
         dense_weights: safetensors of the model's Dense module, if it has one.
         embed_limit: bytes of weights from which on they go to a file of their own.
     Raises:
@@ -58,7 +66,7 @@ def write_graph(
     facts = read_encoder(config)
     encoder = T5Encoder(facts, weights) if isinstance(facts, T5Config) else BertEncoder(facts, weights, segments=False)
     graph, length = encoder.graph, facts.hidden
-    vector = mean(graph, encoder.build())
+    vector = (first if pooling == "cls" else mean)(graph, encoder.build())
     if dense_weights is not None:
         length, inputs = dense_shape(dense_weights)
         if inputs != facts.hidden:

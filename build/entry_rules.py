@@ -37,8 +37,8 @@ def mismatches(entry: ModelEntry) -> list[str]:
     if entry.kind == "embedding":
         if not entry.dimensions:
             problems.append("dimensions: missing")
-    elif entry.dimensions or entry.matryoshka:
-        problems.append("dimensions, matryoshka: only for embedding models")
+    elif entry.dimensions or entry.matryoshka or entry.pooling != "mean":
+        problems.append("dimensions, matryoshka, pooling: only for embedding models")
     if entry.kind != "reranker" and entry.score_activation:
         problems.append("score_activation: only for rerankers")
     if entry.checkpoint is not None and entry.kind != "chat":

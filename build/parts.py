@@ -138,7 +138,7 @@ def _embedding(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Par
         raise PartsError(f"{entry.id}: dimensions: the catalog says {entry.dimensions}, the weights {found}")
 
     def write(weights: Path, config: Path, folder: Path) -> Path:
-        return embedding_graph.write_graph(weights, config, folder, dense_weights=dense)
+        return embedding_graph.write_graph(weights, config, folder, pooling=entry.pooling, dense_weights=dense)
 
     longest = embedding_graph.read_encoder(config).longest
     return _encoder(entry, files, cache, longest, EMBEDDING_BUILDERS, write)
@@ -173,6 +173,8 @@ def _encoder(
         write_graph(files[entry.weights.name], files["config.json"], folder)
 
     digests = [file.sha256 for file in entry.files if file.role in ("weights", "config", "dense")]
+    if entry.pooling != "mean":
+        digests.append(entry.pooling)
     graph = derived(cache, f"{entry.kind}-graph", digests, builders, make)
     tokenizer = _own_tokenizer(entry, files, cache)
     weights = {path.name: path for path in sorted(graph.iterdir())}

@@ -1,4 +1,4 @@
-"""From vectors of tokens to one of the text, as sentence-transformers' Pooling (mean), Dense and Normalize do it."""
+"""From vectors of tokens to one of the text, as sentence-transformers' Pooling, Dense and Normalize do it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def mean(graph: GraphBuilder, hidden: str) -> str:
     count = graph.node("ReduceSum", "pooling.count", [mask, axis], keepdims=1)
     counted = graph.node("Max", "pooling.counted", [count, graph.scalar("least_count", 1e-9)])
     return graph.node("Div", "pooling.mean", [total, counted])
+
+
+def first(graph: GraphBuilder, hidden: str) -> str:
+    """The first token's: FLOAT [batch, hidden]; what sentence-transformers calls pooling of the CLS token."""
+    place = graph.integers("first_place", 0)
+    token = graph.node("Gather", "pooling.token", [hidden, place], axis=1)
+    return graph.node("Squeeze", "pooling.first", [token, graph.integers("axis_of_first", 1)])
 
 
 def dense(graph: GraphBuilder, value: str, weights: Path) -> str:

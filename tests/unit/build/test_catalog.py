@@ -104,7 +104,7 @@ def test_a_reranker(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ('score_activation = "softmax"', "score_activation: .*'sigmoid'"),
-        ("dimensions = 3", "dimensions, matryoshka: only for embedding models"),
+        ("dimensions = 3", "dimensions, matryoshka, pooling: only for embedding models"),
         ('fim = ["a", "b", "c"]', "fim: only for chat models"),
     ],
 )
@@ -148,7 +148,7 @@ def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
         ('license = "mit"', 'license = "mit"\nmodalities = ["text", "image"]', "files: .*one file of role mmproj"),
         ('license = "mit"', 'license = "mit"\nmodalities = ["image"]', "modalities: text is one of them"),
         ('license = "mit"', 'license = "mit"\nmodalities = ["text", "video"]', "modalities.1: .*'image'"),
-        ('license = "mit"', 'license = "mit"\ndimensions = 3', "dimensions, matryoshka: only for embedding"),
+        ('license = "mit"', 'license = "mit"\ndimensions = 3', "dimensions, matryoshka, pooling: only for embedding"),
         ('license = "mit"', 'license = "mit"\nscore_activation = "none"', "score_activation: only for rerankers"),
         ('license = "mit"', 'license = "mit"\nengine_dir = "x"', "engine_dir: only for tensorrt_llm"),
         ('license = "mit"', 'license = "mit"\nsettings = { slot = 1 }', "settings.slot: unknown; llama_cpp has slots"),

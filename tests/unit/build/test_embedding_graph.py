@@ -175,3 +175,23 @@ def test_missing_keys_and_files_that_are_no_weights_are_refused(tmp_path: Path) 
     weights.write_bytes(b"no weights at all")
     with pytest.raises(GraphError, match=r"model\.safetensors"):
         write_graph(weights, config, tmp_path)
+
+
+def test_the_first_token_instead_of_the_mean(tmp_path: Path) -> None:
+    """Its vector is taken from the very hidden states that the mean is made of."""
+    weights, config = tiny(tmp_path)
+    for name in ("mean", "cls"):
+        (tmp_path / name).mkdir()
+    mean = write_graph(weights, config, tmp_path / "mean")
+    first = write_graph(weights, config, tmp_path / "cls", pooling="cls")
+    model = onnx.load(mean)
+    hidden = next(node.input[0] for node in model.graph.node if node.output[0] == "pooling.weighted")
+    model.graph.output.append(onnx.helper.make_tensor_value_info(hidden, onnx.TensorProto.FLOAT, None))
+    shown = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    ids = np.array([[1, 2, 3], [4, 5, 0]], np.int64)
+    mask = np.array([[1, 1, 1], [1, 1, 0]], np.int64)
+    states = shown.run([hidden], {"input_ids": ids, "attention_mask": mask})[0]
+    wanted = states[:, 0] / np.linalg.norm(states[:, 0], axis=1, keepdims=True)
+    found = run(session(first), [[1, 2, 3], [4, 5]])
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.abs(found - run(session(mean), [[1, 2, 3], [4, 5]])).max() > 1e-3
