@@ -1,8 +1,8 @@
 """An ONNX graph from an encoder's safetensors: token ids in, sentence vectors out.
 
 Inside the graph, besides the encoder: the mean of the token vectors under the attention mask, or the first one, a
-linear layer where the model has one, and the scaling to length 1, as sentence-transformers' Pooling, Dense and Normalize
-do it.
+linear layer where the model has one, and the scaling to length 1, as sentence-transformers' Pooling, Dense and
+Normalize do it.
 
     input_ids, attention_mask   INT64 [batch, sequence]
     sentence_embedding          FLOAT [batch, dimensions]
