@@ -141,7 +141,7 @@ def test_base_url_with_a_slash_at_its_end(adapter: AdapterProcess) -> None:
 
 def test_what_is_not_there_yet_is_a_404_of_openais_form(openai_client: openai.OpenAI) -> None:
     for call in (
-        lambda: openai_client.files.list(),
+        lambda: openai_client.batches.list(),
         lambda: openai_client.images.generate(prompt="x", model="y"),
         lambda: openai_client.moderations.create(input="x"),
     ):

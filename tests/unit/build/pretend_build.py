@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -136,6 +137,7 @@ class Bench:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
+            preexec_fn=_interruptible,
         )
 
     def run(self, *arguments: str, fault: str = "", path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -172,3 +174,8 @@ def bench_of(tmp_path: Path, build: str = "", **changes: object) -> Bench:
     bench = Bench(tmp_path)
     bench.catalog.write_text(catalog_text('path = "hf"', build, **changes))
     return bench
+
+
+def _interruptible() -> None:
+    """As from a terminal: tests in the background have the interrupt ignored, and a child inherits that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
