@@ -161,7 +161,7 @@ def test_too_much_at_once_is_refused(connection: ResponsesConnection) -> None:
             assert event["status"] == 503
             refused += 1
         answered += event["type"] == "response.incomplete"
-    assert refused and answered >= 8
+    assert refused and answered >= 2
     for number in range(7):
         assert error(connection, type="x", stream_id=f"lane {number}")["param"] == "type"
         answer_lane(connection, f"lane {number}")
