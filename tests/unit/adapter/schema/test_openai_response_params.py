@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
 from openai.types.conversations.conversation_create_params import ConversationCreateParams
@@ -47,6 +47,7 @@ from openai.types.shared_params.comparison_filter import ComparisonFilter
 from openai.types.shared_params.compound_filter import CompoundFilter
 from openai.types.shared_params.reasoning import Reasoning
 from pydantic import BaseModel
+from typing_extensions import get_type_hints  # which takes `Required` off in Python 3.10 too
 
 from adapter.errors import APIError
 from adapter.schema import conversations, mcp_tools, response_items, response_options, response_parts, response_tools
