@@ -7,12 +7,10 @@ by ONNX Runtime on the GPU, for which nothing is compiled. docs/build.md says wh
 
 from __future__ import annotations
 
-import shlex
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 if __package__ in (None, ""):  # run as a script: the folder above holds the package
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -21,6 +19,7 @@ import typer
 
 from build.assemble import BUILD_ERRORS, add_entry
 from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
+from build.command import print_stages, resumable, say
 from build.embedding_plan import (
     PRECISIONS,
     PlanError,
@@ -33,17 +32,13 @@ from build.fetch import cache_folder, fetch
 from build.llm_plan import engines_folder
 from build.onnx_graph import GRAPH
 from build.parts import make_parts
-from build.stages import build_lock, run_stages, stage_commands
+from build.stages import build_lock, run_stages
 from build.tool_runner import ToolError, ToolRunner
 from build.trtllm_commands import installed_version
 
 ERRORS = (*BUILD_ERRORS, PlanError, ToolError, OSError)
 
 app = typer.Typer(add_completion=False)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -61,10 +56,9 @@ def build(
     root: Annotated[Path | None, typer.Option(help="the repository as Triton will see it")] = None,
 ) -> None:
     """Builds an embedding model for a GPU and adds it to a Triton repository."""
-    signal.signal(signal.SIGTERM, _ended)
     cache = cache_folder()
     work = work.absolute() if work else engines_folder(cache)
-    try:
+    with resumable(ERRORS):
         entry = _entry(load_catalog(catalog).get(model), provider, max_batch_size)
         if precision not in ("", *PRECISIONS):
             raise CatalogError(f"--precision: {precision}; known: {', '.join(PRECISIONS)}")
@@ -77,14 +71,8 @@ def build(
         if dry_run:
             print(f"assemble: {output.absolute() if output else 'not asked for (--output DIR)'}")
         elif output is not None:
-            add_entry(entry, output, cache, _say, copy=copy, root=root)
+            add_entry(entry, output, cache, say, copy=copy, root=root)
             print(output.absolute())
-    except ERRORS as error:
-        _say(f"error: {error}")
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        _say("stopped; the next call goes on from here")
-        raise typer.Exit(130) from None
 
 
 def _entry(entry: ModelEntry, provider: str, max_batch_size: int) -> ModelEntry:
@@ -110,31 +98,24 @@ def _show(entry: ModelEntry, work: Path, runner: ToolRunner, precision: str) -> 
     folder = work / entry.name
     stages = embedding_stages(entry, folder, {}, 2, precision, {})
     print(f"{entry.id}: tensorrt, {precision}, in {folder}")
-    for number, stage in enumerate(stages, 1):
-        print(f"[{number}/{len(stages)}] {stage.name}")
-        for command in stage_commands(stage, folder / f"{stage.name}.partial"):
-            print(f"  $ {shlex.join(runner.line(command))}")
+    print_stages(stages, folder, runner)
 
 
 def _build(entry: ModelEntry, work: Path, cache: Path, runner: ToolRunner, precision: str) -> ModelEntry:
     """The entry with its plan."""
     from onnx import load_model
 
-    files = fetch(entry, cache, notify=_say)
+    files = fetch(entry, cache, notify=say)
     graph = dict(make_parts(entry, files, cache).weights)
     facts = {item.key: item.value for item in load_model(graph[GRAPH], load_external_data=False).metadata_props}
     precision = precision or default_precision(files["config.json"])
     folder = work / entry.name
     versions = {"container": runner.container} if runner.container else {"tensorrt": installed_version("tensorrt")}
     stages = embedding_stages(entry, folder, graph, int(facts["vocab_size"]), precision, versions)
-    with build_lock(folder, _say):
-        run_stages(folder, stages, runner, _say, plan_facts(entry, precision))
+    with build_lock(folder, say):
+        run_stages(folder, stages, runner, say, plan_facts(entry, precision))
     print(folder)
     return finished_plan(entry, work)
-
-
-def _ended(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def main() -> None:

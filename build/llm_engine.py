@@ -7,12 +7,10 @@ it goes on from there. `--dry-run` prints the estimate and the exact commands, a
 
 from __future__ import annotations
 
-import shlex
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 if __package__ in (None, ""):  # run as a script: the folder above holds the package
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -21,6 +19,7 @@ import typer
 
 from build.assemble import BUILD_ERRORS, prepare
 from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
+from build.command import print_stages, resumable, say
 from build.engine_settings import GPU_ENGINES
 from build.estimate import GIB, DoesNotFitError, check_disk, check_gpus, estimate, report
 from build.fetch import cache_folder
@@ -31,7 +30,7 @@ from build.hub import Hub
 from build.hub_checkpoint import FoundCheckpoint, bring_checkpoint, find_checkpoint, known_checkpoint
 from build.llm_plan import Tools, engines_folder, llm_stages, manifest_facts
 from build.manifest import Manifest, read_manifest
-from build.stages import Stage, build_lock, run_stages, stage_commands
+from build.stages import Stage, build_lock, run_stages
 from build.tool_runner import ToolError
 from build.transfer import FetchError
 from build.trtllm_commands import EXAMPLES, UnknownArchitectureError
@@ -47,10 +46,6 @@ ERRORS = (
 )
 
 app = typer.Typer(add_completion=False)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -75,7 +70,6 @@ def build(
     root: Annotated[Path | None, typer.Option(help="the repository as Triton will see it")] = None,
 ) -> None:
     """Builds an engine for a GPU and adds it to a Triton repository."""
-    signal.signal(signal.SIGTERM, _ended)
     changes = {
         "engine": engine,
         "max_batch_size": max_batch_size,
@@ -85,7 +79,7 @@ def build(
     }
     cache = cache_folder()
     work = work.absolute() if work else engines_folder(cache)
-    try:
+    with resumable(ERRORS):
         given = {key: value for key, value in changes.items() if value}
         entry = load_catalog(catalog).get(model)
         if (given or max_seq_len) and (entry.engine not in GPU_ENGINES or entry.engine_dir is not None):
@@ -103,14 +97,8 @@ def build(
         if dry_run:
             print(f"assemble: {output.absolute() if output else 'not asked for (--output DIR)'}")
         elif output is not None:
-            prepare([model], output, cache, _say, catalog=catalog, copy=copy, root=root, keep=True, work=work)
+            prepare([model], output, cache, say, catalog=catalog, copy=copy, root=root, keep=True, work=work)
             print(output.absolute())
-    except ERRORS as error:
-        _say(f"error: {error}")
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        _say("stopped; the next call goes on from here")
-        raise typer.Exit(130) from None
 
 
 def _show(entry: ModelEntry, work: Path, tools: Tools, gpus: tuple[Gpu, ...]) -> None:
@@ -121,10 +109,7 @@ def _show(entry: ModelEntry, work: Path, tools: Tools, gpus: tuple[Gpu, ...]) ->
     for line in report(entry, found, gpus):
         print(line)
     runner = tools.runner(entry, _folders(entry, work))
-    for number, stage in enumerate(stages, 1):
-        print(f"[{number}/{len(stages)}] {stage.name}")
-        for command in stage_commands(stage, folder / f"{stage.name}.partial"):
-            print(f"  $ {shlex.join(runner.line(command))}")
+    print_stages(stages, folder, runner)
     sys.stdout.flush()
     if gpus:
         check_gpus(entry, found, gpus)
@@ -137,11 +122,11 @@ def _build(entry: ModelEntry, work: Path, cache: Path, tools: Tools, gpus: tuple
     assert entry.checkpoint is not None
     found, folder, hub = estimate(entry), work / entry.name, Hub()
     for line in report(entry, found, gpus):
-        _say(line)
+        say(line)
     if not gpus:
         raise DoesNotFitError("there is no nvidia-smi here: --gpu-memory GIB says what the serving GPUs have")
     check_gpus(entry, found, gpus)
-    with build_lock(folder, _say):
+    with build_lock(folder, say):
         before = read_manifest(folder)
         if before.model.get("id", entry.id) != entry.id:
             raise CatalogError(
@@ -153,7 +138,7 @@ def _build(entry: ModelEntry, work: Path, cache: Path, tools: Tools, gpus: tuple
         download = 0 if "checkpoint" in made else checkpoint.missing_bytes(cache)
         there = (found.converted if "weights" in made else 0) + (found.engine if "engine" in made else 0)
         check_disk(folder, replace(found, download=download), there)
-        run_stages(folder, stages, tools.runner(entry, _folders(entry, work)), _say, manifest_facts(entry))
+        run_stages(folder, stages, tools.runner(entry, _folders(entry, work)), say, manifest_facts(entry))
     print(folder)
 
 
@@ -165,7 +150,7 @@ def _checkpoint(wanted: Checkpoint, before: Manifest, hub: Hub) -> FoundCheckpoi
         known = known_checkpoint(wanted, before.stages.get("checkpoint"))
         if known is None:
             raise
-        _say(f"{error}: going on with commit {known.commit}, which is here")
+        say(f"{error}: going on with commit {known.commit}, which is here")
         return known
 
 
@@ -173,7 +158,7 @@ def _stages(
     entry: ModelEntry, folder: Path, tools: Tools, checkpoint: FoundCheckpoint, cache: Path, hub: Hub
 ) -> list[Stage]:
     def bring(target: Path) -> None:
-        bring_checkpoint(checkpoint, target, cache, hub, _say)
+        bring_checkpoint(checkpoint, target, cache, hub, say)
 
     return llm_stages(entry, folder, tools, bring, checkpoint.facts())
 
@@ -182,10 +167,6 @@ def _folders(entry: ModelEntry, work: Path) -> tuple[Path, ...]:
     """What the tools must see: the build, the cache that its files are links into, a person's own checkpoint."""
     own = entry.checkpoint.path if entry.checkpoint else None
     return tuple(dict.fromkeys([work, cache_folder(), *([own.resolve()] if own else [])]))
-
-
-def _ended(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from adapter.parsing.call_reader import CallReader, NotACall, Reading
 from adapter.parsing.json_calls import arguments
-from adapter.parsing.marked_calls import MarkedCalls
+from adapter.parsing.marked_calls import MarkedCalls, call_section
 from adapter.parsing.parsed import OutputParser
 from adapter.parsing.tool_format import CallSyntax, Tool, ToolFormat
 
@@ -38,21 +38,6 @@ class DeepSeekV31(DeepSeekV3):
         return f"{_CALL_BEGIN}{name}{_SEP}"
 
 
-def _calls(reader: CallReader) -> Reading[None]:
-    if (yield from reader.accept(_CALLS_BEGIN)):
-        yield from reader.after_space()
-    yield from _call(reader)
-    while True:
-        yield from reader.after_space()
-        if (yield from reader.accept(_CALLS_END)):
-            return
-        if not (yield from reader.accept(_CALL_BEGIN)):
-            return
-        reader.at -= len(_CALL_BEGIN)
-        reader.begin_item()
-        yield from _call(reader)
-
-
 def _call(reader: CallReader) -> Reading[None]:
     """One call of either version: V3 writes no object right after the separator."""
     yield from reader.expect(_CALL_BEGIN)
@@ -72,3 +57,6 @@ def _call(reader: CallReader) -> Reading[None]:
     if fence and (yield from reader.accept("```")):
         yield from reader.after_space()
     yield from reader.expect(_CALL_END)
+
+
+_calls = call_section(_CALLS_BEGIN, _CALL_BEGIN, _CALLS_END, _call)

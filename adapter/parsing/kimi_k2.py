@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from adapter.parsing.call_reader import CallReader, Reading
 from adapter.parsing.json_calls import arguments
-from adapter.parsing.marked_calls import MarkedCalls
+from adapter.parsing.marked_calls import MarkedCalls, call_section
 from adapter.parsing.parsed import OutputParser
 from adapter.parsing.tool_format import CallSyntax, Tool, ToolFormat
 
@@ -32,21 +32,6 @@ class KimiK2(ToolFormat):
         return f"{_CALL_BEGIN}functions.{name}:0{_ARGUMENTS}"
 
 
-def _calls(reader: CallReader) -> Reading[None]:
-    if (yield from reader.accept(_SECTION_BEGIN)):
-        yield from reader.after_space()
-    yield from _call(reader)
-    while True:
-        yield from reader.after_space()
-        if (yield from reader.accept(_SECTION_END)):
-            return
-        if not (yield from reader.accept(_CALL_BEGIN)):
-            return
-        reader.at -= len(_CALL_BEGIN)
-        reader.begin_item()
-        yield from _call(reader)
-
-
 def _call(reader: CallReader) -> Reading[None]:
     yield from reader.expect(_CALL_BEGIN)
     id = (yield from reader.word("<")).strip()
@@ -57,3 +42,6 @@ def _call(reader: CallReader) -> Reading[None]:
     yield from arguments(reader, name, id, absent="<")
     yield from reader.after_space()
     yield from reader.expect(_CALL_END)
+
+
+_calls = call_section(_SECTION_BEGIN, _CALL_BEGIN, _SECTION_END, _call)

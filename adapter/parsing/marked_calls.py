@@ -140,3 +140,27 @@ def _marker_pattern(markers: Sequence[str]) -> re.Pattern[str]:
     whole = "|".join(re.escape(marker) for marker in markers)
     partial = "|".join(re.escape(beginning) for beginning in beginnings)
     return re.compile(rf"({whole})|(?:{partial})\Z")
+
+
+def call_section(begin: str, call_begin: str, end: str, call: Grammar) -> Grammar:
+    """Reads calls that stand one after the other between `begin` and `end`, both of which may be missing.
+
+    Args:
+        call_begin: what each begins with. call: reads one, from there on.
+    """
+
+    def calls(reader: CallReader) -> Reading[None]:
+        if (yield from reader.accept(begin)):
+            yield from reader.after_space()
+        yield from call(reader)
+        while True:
+            yield from reader.after_space()
+            if (yield from reader.accept(end)):
+                return
+            if not (yield from reader.accept(call_begin)):
+                return
+            reader.at -= len(call_begin)
+            reader.begin_item()
+            yield from call(reader)
+
+    return calls

@@ -17,7 +17,7 @@ from adapter.generation.embedding import Embeddings, embed, token_inputs
 from adapter.request_context import RequestContext, context_of
 from adapter.routes.direct import DirectRoute
 from adapter.routes.request_body import documented_body, read_json
-from adapter.routes.watched import WatchedResponse
+from adapter.routes.watched import WatchedResponse, send_json
 from adapter.schema.embeddings import EmbeddingsRequest, parse_embeddings_request
 from adapter.services import Services, services_of
 from adapter.triton.model import Kind, ServedModel
@@ -58,9 +58,7 @@ class _EmbeddingsResponse(WatchedResponse):
         result = await self._work
         context.fields["prompt_tokens"] = result.prompt_tokens
         body = _body(result, self._model.id, self._wanted.encoding_format or "float")
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send_json(send, body)
 
     async def _embed(self) -> Embeddings:
         rows = await token_inputs(self._model, self._wanted.inputs(), single=self._wanted.single)

@@ -14,7 +14,7 @@ from adapter.errors import APIError, stopping
 from adapter.generation.choices import Choices
 from adapter.generation.events import Event
 from adapter.request_context import RequestContext
-from adapter.routes.watched import WatchedResponse
+from adapter.routes.watched import WatchedResponse, send_json
 from adapter.triton.stream import StreamCancelled
 
 STREAM_HEADERS = [
@@ -126,9 +126,7 @@ class FoldedGeneration(_GenerationResponse):
             if self._keep is not None:
                 await self._keep()
             body = self._fold.body(self._choices.prompt_tokens)
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await send_json(send, body)
         except StreamCancelled:
             pass
         finally:

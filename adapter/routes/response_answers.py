@@ -17,7 +17,7 @@ from adapter.errors import APIError, internal, stopping
 from adapter.request_context import RequestContext
 from adapter.responses.recording import Recording
 from adapter.routes.generation_response import STREAM_HEADERS
-from adapter.routes.watched import WatchedResponse
+from adapter.routes.watched import WatchedResponse, send_json
 from adapter.triton.stream import StreamCancelled
 
 Events = AsyncGenerator[list[WireEvent], None]
@@ -114,9 +114,7 @@ class WholeResponse(WatchedResponse):
         if recording.failure is not None:
             raise recording.failure
         body = orjson.dumps(recording.writer.body)
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send_json(send, body)
 
 
 def _cancelled() -> APIError:
@@ -139,6 +137,4 @@ class WorkedAnswer(WatchedResponse):
     async def run(self, send: Send, context: RequestContext) -> None:
         self._task = asyncio.ensure_future(self._work)
         body = orjson.dumps(await self._task)
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send_json(send, body)

@@ -11,7 +11,7 @@ from starlette.types import Send
 
 from adapter.generation.comparison import Scores
 from adapter.request_context import RequestContext
-from adapter.routes.watched import WatchedResponse
+from adapter.routes.watched import WatchedResponse, send_json
 from adapter.schema.rerank import MODELS_OWN_LENGTH
 from adapter.triton.model import ServedModel
 
@@ -41,9 +41,7 @@ class ScoredResponse(WatchedResponse):
         scores = await self._work
         context.fields["prompt_tokens"] = scores.prompt_tokens
         body = orjson.dumps(self._body(scores))
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send_json(send, body)
 
 
 def usage(scores: Scores) -> dict[str, int]:
