@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from adapter.media.loader import MediaLoader
 from adapter.prompts import PromptTemplates
+from adapter.request_context import context_of
 from adapter.responses.archive import Archive
 from adapter.responses.runs import Runs
 from adapter.retrieval.embedder import Embedder
@@ -43,3 +44,8 @@ class Services:
 def services_of(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
+
+
+def services_and_owner(request: Request) -> tuple[Services, str]:
+    """The services, and whose records the request may see: the id of its API key, "" without keys."""
+    return services_of(request), context_of(request.scope).key_id or ""

@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from adapter.encoding.output_items import new_id
 from adapter.errors import APIError, not_found
-from adapter.request_context import context_of
 from adapter.responses.archive import no_conversation
 from adapter.responses.preparation import Opener
 from adapter.routes.json_answer import json_answer
@@ -26,7 +25,7 @@ from adapter.schema.conversations import (
     parse_conversation_update,
 )
 from adapter.schema.response_items import input_items
-from adapter.services import Services, services_of
+from adapter.services import Services, services_and_owner
 from adapter.store.conversations import Conversation
 from adapter.store_failures import store_errors
 
@@ -44,7 +43,7 @@ _PATH = "/v1/conversations/{conversation_id}"
 )
 async def create_conversation(request: Request) -> Response:
     """Keeps a list of items that responses go on from, and add to."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     wanted = parse_conversation_create(await read_json(request))
     items = await _resolved(services, owner, input_items(wanted.items))
     with store_errors():
@@ -59,7 +58,7 @@ async def create_conversation(request: Request) -> Response:
     responses={200: {"model": OpenAIConversation}},
 )
 async def retrieve_conversation(request: Request, conversation_id: str) -> Response:
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         found = await services.store.conversations.get(owner, conversation_id)
     return json_answer(_object(_there(found, conversation_id)))
@@ -74,7 +73,7 @@ async def retrieve_conversation(request: Request, conversation_id: str) -> Respo
 )
 async def update_conversation(request: Request, conversation_id: str) -> Response:
     """Puts other metadata in the place of its own."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     wanted = parse_conversation_update(await read_json(request))
     with store_errors():
         found = await services.store.conversations.update(owner, conversation_id, wanted.metadata or {})
@@ -84,7 +83,7 @@ async def update_conversation(request: Request, conversation_id: str) -> Respons
 @router.delete(_PATH, summary="Delete a conversation", response_class=Response)
 async def delete_conversation(request: Request, conversation_id: str) -> Response:
     """With its items. Responses that were made in it stay."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         gone = await services.store.conversations.delete(owner, conversation_id)
     if not gone:
@@ -100,7 +99,7 @@ async def delete_conversation(request: Request, conversation_id: str) -> Respons
 )
 async def create_items(request: Request, conversation_id: str) -> Response:
     """All of them, or none."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     wanted = parse_conversation_items_create(await read_json(request))
     items = await _resolved(services, owner, input_items(wanted.items))
     with store_errors():
@@ -113,7 +112,7 @@ async def create_items(request: Request, conversation_id: str) -> Response:
 @router.get(_PATH + "/items", summary="List items of a conversation", response_class=Response)
 async def list_items(request: Request, conversation_id: str) -> Response:
     """Newest first unless `order=asc`."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     query = page_query(request)
     with store_errors():
         page = await services.store.conversations.list_items(
@@ -126,7 +125,7 @@ async def list_items(request: Request, conversation_id: str) -> Response:
 
 @router.get(_PATH + "/items/{item_id}", summary="Retrieve an item of a conversation", response_class=Response)
 async def retrieve_item(request: Request, conversation_id: str, item_id: str) -> Response:
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         item = await services.store.conversations.get_item(owner, conversation_id, item_id)
     if item is None:
@@ -137,16 +136,12 @@ async def retrieve_item(request: Request, conversation_id: str, item_id: str) ->
 @router.delete(_PATH + "/items/{item_id}", summary="Delete an item of a conversation", response_class=Response)
 async def delete_item(request: Request, conversation_id: str, item_id: str) -> Response:
     """Returns the conversation without it."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         found = await services.store.conversations.delete_item(owner, conversation_id, item_id)
     if found is None:
         raise await _missing(services, owner, conversation_id, item_id)
     return json_answer(_object(found))
-
-
-def _here(request: Request) -> tuple[Services, str]:
-    return services_of(request), context_of(request.scope).key_id or ""
 
 
 async def _resolved(services: Services, owner: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -13,12 +13,11 @@ from starlette.responses import Response
 
 from adapter.encoding.output_items import new_id
 from adapter.errors import APIError, invalid_request, not_found, overloaded, too_large
-from adapter.request_context import context_of
 from adapter.routes.json_answer import json_answer
 from adapter.routes.pages import list_object, page_query
 from adapter.schema.files import PURPOSES, FileUpload, parse_file_upload
 from adapter.schema.violations import missing
-from adapter.services import Services, services_of
+from adapter.services import Services, services_and_owner
 from adapter.store.errors import RecordTooLarge
 from adapter.store.files import File
 from adapter.store_failures import store_errors
@@ -73,7 +72,7 @@ _uploads = _Uploads()
 )
 async def create_file(request: Request) -> Response:
     """Keeps a file, for `input_file` and `input_image` parts by `file_id` and for vector stores."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "multipart/form-data":
         message = f"The content-type has to be `multipart/form-data`; it is `{content_type[:80]}`."
@@ -121,7 +120,7 @@ async def _insert(services: Services, owner: str, name: str, wanted: FileUpload,
 @router.get(_PATH, summary="List files", response_class=Response)
 async def list_files(request: Request) -> Response:
     """Newest first unless `order=asc`; those of one `purpose`, where it is given."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     query = page_query(request, default=10_000, most=10_000)
     with store_errors():
         page = await services.store.files.list(
@@ -138,7 +137,7 @@ async def list_files(request: Request) -> Response:
     _PATH + "/{file_id}", summary="Retrieve a file", response_class=Response, responses={200: {"model": FileObject}}
 )
 async def retrieve_file(request: Request, file_id: str) -> Response:
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         found = await services.store.files.get(owner, file_id)
     if found is None:
@@ -149,7 +148,7 @@ async def retrieve_file(request: Request, file_id: str) -> Response:
 @router.delete(_PATH + "/{file_id}", summary="Delete a file", response_class=Response)
 async def delete_file(request: Request, file_id: str) -> Response:
     """It leaves its vector stores, too."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         gone = await services.store.files.delete(owner, file_id)
     if not gone:
@@ -160,7 +159,7 @@ async def delete_file(request: Request, file_id: str) -> Response:
 @router.get(_PATH + "/{file_id}/content", summary="Retrieve the content of a file", response_class=Response)
 async def retrieve_content(request: Request, file_id: str) -> Response:
     """The bytes, as they were uploaded."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         found = await services.store.files.get(owner, file_id)
         content = await services.store.files.content(owner, file_id) if found is not None else None
@@ -177,10 +176,6 @@ async def retrieve_content(request: Request, file_id: str) -> Response:
 def no_file(file_id: str, param: str = "id") -> APIError:
     """404, as OpenAI words it."""
     return not_found(f"No such File object: {file_id}", param)
-
-
-def _here(request: Request) -> tuple[Services, str]:
-    return services_of(request), context_of(request.scope).key_id or ""
 
 
 def _object(file: File) -> dict[str, Any]:

@@ -10,13 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from adapter.errors import APIError, not_found
-from adapter.request_context import context_of
 from adapter.routes.json_answer import json_answer
 from adapter.routes.pages import list_object, page_query
 from adapter.routes.request_body import documented_body, read_json
 from adapter.schema.body import check
 from adapter.schema.stored_completions import CompletionUpdate
-from adapter.services import Services, services_of
+from adapter.services import services_and_owner
 from adapter.store_failures import store_errors
 
 router = APIRouter(tags=["chat"])
@@ -27,7 +26,7 @@ _PATH = "/v1/chat/completions"
 @router.get(_PATH, summary="List stored chat completions", response_class=Response)
 async def list_completions(request: Request) -> Response:
     """Oldest first unless `order=desc`; those with `model`, and with `metadata[KEY]=VALUE`, where these are given."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     query = page_query(request, order="asc")
     metadata = {
         name[len("metadata[") : -1]: value
@@ -53,7 +52,7 @@ async def list_completions(request: Request) -> Response:
     responses={200: {"model": ChatCompletion}},
 )
 async def retrieve_completion(request: Request, completion_id: str) -> Response:
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         found = await services.store.completions.get(owner, completion_id)
     return json_answer(_there(found, completion_id))
@@ -68,7 +67,7 @@ async def retrieve_completion(request: Request, completion_id: str) -> Response:
 )
 async def update_completion(request: Request, completion_id: str) -> Response:
     """Puts other metadata in the place of its own."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     wanted = check(CompletionUpdate, await read_json(request))
     with store_errors():
         found = await services.store.completions.update_metadata(owner, completion_id, wanted.metadata or {})
@@ -77,7 +76,7 @@ async def update_completion(request: Request, completion_id: str) -> Response:
 
 @router.delete(_PATH + "/{completion_id}", summary="Delete a stored chat completion", response_class=Response)
 async def delete_completion(request: Request, completion_id: str) -> Response:
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         gone = await services.store.completions.delete(owner, completion_id)
     if not gone:
@@ -90,7 +89,7 @@ async def delete_completion(request: Request, completion_id: str) -> Response:
 )
 async def list_messages(request: Request, completion_id: str) -> Response:
     """The messages of its request, oldest first unless `order=desc`."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     query = page_query(request, order="asc")
     with store_errors():
         page = await services.store.completions.messages(
@@ -99,10 +98,6 @@ async def list_messages(request: Request, completion_id: str) -> Response:
     if page is None:
         raise _no_completion(completion_id)
     return json_answer(list_object(page.entries, page.has_more))
-
-
-def _here(request: Request) -> tuple[Services, str]:
-    return services_of(request), context_of(request.scope).key_id or ""
 
 
 def _there(found: dict[str, Any] | None, completion_id: str) -> dict[str, Any]:

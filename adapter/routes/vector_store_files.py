@@ -13,7 +13,6 @@ from starlette.responses import Response
 
 from adapter.encoding.output_items import new_id
 from adapter.errors import APIError, invalid_request, not_found
-from adapter.request_context import context_of
 from adapter.retrieval.search import no_vector_store
 from adapter.routes.json_answer import json_answer
 from adapter.routes.pages import list_object, page_query
@@ -23,7 +22,7 @@ from adapter.routes.vector_stores import file_counts
 from adapter.schema.body import check
 from adapter.schema.vector_stores import FileBatchCreate, VectorStoreFileCreate, VectorStoreFileUpdate
 from adapter.schema.violations import not_supported
-from adapter.services import Services, services_of
+from adapter.services import Services, services_and_owner
 from adapter.store.vector_store_files import Batch, FileToAdd, VectorStoreFile
 from adapter.store_failures import store_errors
 
@@ -48,7 +47,7 @@ _POLL = {"openai-poll-after-ms": "250"}  # what OpenAI's clients wait between tw
 )
 async def create_vector_store_file(request: Request, vector_store_id: str) -> Response:
     """It is processed in the background; one that is in it already, anew."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     wanted = check(VectorStoreFileCreate, await read_json(request))
     await _add(services, owner, vector_store_id, [wanted.file()], None, "file_id")
     return json_answer(await _file(services, owner, vector_store_id, wanted.file_id))
@@ -57,13 +56,13 @@ async def create_vector_store_file(request: Request, vector_store_id: str) -> Re
 @router.get(_FILES, summary="List files of a vector store", response_class=Response)
 async def list_vector_store_files(request: Request, vector_store_id: str) -> Response:
     """Newest first unless `order=asc`; those of one status, with `filter`."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     return json_answer(await _page(request, services, owner, vector_store_id, None))
 
 
 @router.get(_FILE, summary="Retrieve a file of a vector store", response_class=Response, responses=_FILE_OBJECT)
 async def retrieve_vector_store_file(request: Request, vector_store_id: str, file_id: str) -> Response:
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     return _polled(await _file(services, owner, vector_store_id, file_id))
 
 
@@ -76,7 +75,7 @@ async def retrieve_vector_store_file(request: Request, vector_store_id: str, fil
 )
 async def update_vector_store_file(request: Request, vector_store_id: str, file_id: str) -> Response:
     """Puts other attributes in the place of its own."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     wanted = check(VectorStoreFileUpdate, await read_json(request))
     with store_errors():
         found = await services.store.vector_store_files.update_attributes(
@@ -90,7 +89,7 @@ async def update_vector_store_file(request: Request, vector_store_id: str, file_
 @router.delete(_FILE, summary="Take a file out of a vector store", response_class=Response)
 async def delete_vector_store_file(request: Request, vector_store_id: str, file_id: str) -> Response:
     """The file itself stays."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         gone = await services.store.vector_store_files.delete(owner, vector_store_id, file_id)
     if not gone:
@@ -101,7 +100,7 @@ async def delete_vector_store_file(request: Request, vector_store_id: str, file_
 @router.get(_FILE + "/content", summary="Retrieve the text of a file of a vector store", response_class=Response)
 async def retrieve_vector_store_file_content(request: Request, vector_store_id: str, file_id: str) -> Response:
     """The text as it was taken from the file."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     found = await _file(services, owner, vector_store_id, file_id)
     if found["status"] != "completed":
         message = f"The file '{file_id}' has no text here: its status is '{found['status']}'."
@@ -127,7 +126,7 @@ async def retrieve_vector_store_file_content(request: Request, vector_store_id: 
 )
 async def create_file_batch(request: Request, vector_store_id: str) -> Response:
     """All of them, or none. They are processed in the background."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     wanted = check(FileBatchCreate, await read_json(request))
     batch_id = new_id("vsfb_")
     param = "file_ids" if wanted.files is None else "files"
@@ -137,14 +136,14 @@ async def create_file_batch(request: Request, vector_store_id: str) -> Response:
 
 @router.get(_BATCH, summary="Retrieve a batch of files", response_class=Response, responses=_BATCH_OBJECT)
 async def retrieve_file_batch(request: Request, vector_store_id: str, batch_id: str) -> Response:
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     return _polled(await _batch(services, owner, vector_store_id, batch_id))
 
 
 @router.post(_BATCH + "/cancel", summary="Cancel a batch of files", response_class=Response, responses=_BATCH_OBJECT)
 async def cancel_file_batch(request: Request, vector_store_id: str, batch_id: str) -> Response:
     """What is processed already stays."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         found = await services.store.vector_store_files.cancel_batch(owner, vector_store_id, batch_id)
     if found is None:
@@ -155,7 +154,7 @@ async def cancel_file_batch(request: Request, vector_store_id: str, batch_id: st
 @router.get(_BATCH + "/files", summary="List files of a batch", response_class=Response)
 async def list_batch_files(request: Request, vector_store_id: str, batch_id: str) -> Response:
     """Newest first unless `order=asc`; those of one status, with `filter`."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     await _batch(services, owner, vector_store_id, batch_id)
     return json_answer(await _page(request, services, owner, vector_store_id, batch_id))
 
@@ -212,10 +211,6 @@ async def _batch(services: Services, owner: str, vector_store_id: str, batch_id:
     if found is None:
         raise await _no_batch(services, owner, vector_store_id, batch_id)
     return _batch_object(found)
-
-
-def _here(request: Request) -> tuple[Services, str]:
-    return services_of(request), context_of(request.scope).key_id or ""
 
 
 async def _missing(services: Services, owner: str, vector_store_id: str, file_id: str) -> APIError:

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from adapter.encoding.output_items import new_id
-from adapter.request_context import context_of
 from adapter.retrieval.search import Found, no_vector_store
 from adapter.routes.json_answer import json_answer
 from adapter.routes.pages import list_object, page_query
@@ -18,7 +17,7 @@ from adapter.routes.request_body import documented_body, read_json
 from adapter.routes.vector_store_errors import vector_store_errors
 from adapter.schema.body import check
 from adapter.schema.vector_stores import DEFAULT_RESULTS, VectorStoreCreate, VectorStoreSearch, VectorStoreUpdate
-from adapter.services import Services, services_of
+from adapter.services import services_and_owner
 from adapter.store.vector_stores import VectorStore
 from adapter.store_failures import store_errors
 
@@ -38,7 +37,7 @@ _OBJECT: dict[int | str, dict[str, Any]] = {200: {"model": OpenAIVectorStore}}
 )
 async def create_vector_store(request: Request) -> Response:
     """Its files are processed in the background."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     wanted = check(VectorStoreCreate, await read_json(request))
     files = wanted.files()
     model = await services.embedder.default_model()
@@ -69,7 +68,7 @@ async def create_vector_store(request: Request) -> Response:
 @router.get(_PATH, summary="List vector stores", response_class=Response)
 async def list_vector_stores(request: Request) -> Response:
     """Newest first unless `order=asc`."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     query = page_query(request)
     with store_errors():
         page = await services.store.vector_stores.list(
@@ -84,7 +83,7 @@ async def list_vector_stores(request: Request) -> Response:
 
 @router.get(_ONE, summary="Retrieve a vector store", response_class=Response, responses=_OBJECT)
 async def retrieve_vector_store(request: Request, vector_store_id: str) -> Response:
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         found = await services.store.vector_stores.get(owner, vector_store_id)
     return json_answer(_object(_there(found, vector_store_id)))
@@ -99,7 +98,7 @@ async def retrieve_vector_store(request: Request, vector_store_id: str) -> Respo
 )
 async def update_vector_store(request: Request, vector_store_id: str) -> Response:
     """What is left out stays as it is."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     wanted = check(VectorStoreUpdate, await read_json(request))
     with store_errors():
         found = await services.store.vector_stores.update(owner, vector_store_id, wanted.changes())
@@ -109,7 +108,7 @@ async def update_vector_store(request: Request, vector_store_id: str) -> Respons
 @router.delete(_ONE, summary="Delete a vector store", response_class=Response)
 async def delete_vector_store(request: Request, vector_store_id: str) -> Response:
     """The files that were in it stay."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     with store_errors():
         gone = await services.store.vector_stores.delete(owner, vector_store_id)
     if not gone:
@@ -125,7 +124,7 @@ async def delete_vector_store(request: Request, vector_store_id: str) -> Respons
 )
 async def search_vector_store(request: Request, vector_store_id: str) -> Response:
     """The chunks of files that are nearest in meaning to the query, or to any of several."""
-    services, owner = _here(request)
+    services, owner = services_and_owner(request)
     wanted = check(VectorStoreSearch, await read_json(request))
     filters = wanted.filter
     queries, params = wanted.queries()
@@ -148,10 +147,6 @@ async def search_vector_store(request: Request, vector_store_id: str) -> Respons
             "next_page": None,
         }
     )
-
-
-def _here(request: Request) -> tuple[Services, str]:
-    return services_of(request), context_of(request.scope).key_id or ""
 
 
 def _there(found: VectorStore | None, vector_store_id: str) -> VectorStore:
