@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
 
@@ -15,6 +16,12 @@ from adapter.telemetry.generations import GenerationRecord
 from adapter.triton.channel import TritonChannel
 from adapter.triton.model import ServedModel
 from adapter.triton.stream import EngineStep, EngineStream
+
+logger = logging.getLogger("tritongate.models")
+
+_REASONS = frozenset({"stop", "length"})  # why an engine's answer is complete: docs/model_repository.md
+_MOST_REPORTED = 100
+_reported: set[tuple[str, str]] = set()  # models, and the other reasons that they gave
 
 
 class Generation:
@@ -106,7 +113,7 @@ class Generation:
                     for event in events.push(step.ids, self._step_logprobs(step) if self._logprobs else None):
                         yield event
                 if events.finish_reason is None and step.finish_reason and step.finish_reason != "cancelled":
-                    for event in events.finish(step.finish_reason):
+                    for event in events.finish(self._known(step.finish_reason)):
                         yield event
                 if events.finish_reason is not None:
                     break
@@ -131,6 +138,17 @@ class Generation:
         finally:
             self._stream.cancel()
             record.close()
+
+    def _known(self, reason: str) -> str:
+        """OpenAI's name for an engine's reason: one that is neither known nor `cancelled` ends a whole answer."""
+        if reason in _REASONS:
+            return reason
+        case = (self.model.id, reason[:100])
+        if case not in _reported and len(_reported) < _MOST_REPORTED:
+            _reported.add(case)
+            fields = {"model": self.model.id, "finish_reason": case[1]}
+            logger.warning("an engine names an unknown finish_reason: `stop` is told", extra={"fields": fields})
+        return "stop"
 
     async def _drain(self) -> None:
         """Lets the engine end by itself: what is still to come is an empty last response.

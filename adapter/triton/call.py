@@ -43,10 +43,20 @@ class ConnectionFailed(CallFailed):
         super().__init__(grpc.StatusCode.UNAVAILABLE, details)
 
 
+class NotProcessed(CallFailed):
+    """UNAVAILABLE, and the peer has done nothing of the request: it is safe to send it anew (RFC 9113, section 8.7)."""
+
+    def __init__(self, details: str) -> None:
+        super().__init__(grpc.StatusCode.UNAVAILABLE, details)
+
+
 class Call:
     """Made by `Connection.open`. Everything happens on the event loop of the connection.
 
-    `on_end` is called once, with the failure or None, when the call ends, however it ends.
+    Attributes:
+        ended: nothing more will come.
+        answered: the peer has begun to answer; the connection sets it.
+        on_end: called once, with the failure or None, when the call ends, however it ends.
     """
 
     __slots__ = (
@@ -62,6 +72,8 @@ class Call:
         "_sent",
         "_timer",
         "_waiter",
+        "_window",
+        "answered",
         "ended",
         "id",
         "on_end",
@@ -74,6 +86,7 @@ class Call:
         self.id = stream_id
         self.send_window = send_window
         self.ended = False
+        self.answered = False
         self.on_end: Callable[[CallFailed | None], None] | None = None
         self._connection = connection
         self._largest = largest_message
@@ -81,6 +94,7 @@ class Call:
         self._partial = bytearray()  # of a message that has not arrived in full
         self._needed = 0  # how long `_partial` gets
         self._allowed_ahead = False  # whether the rest of that message was allowed before anything of it is read
+        self._window = RECEIVE_WINDOW  # bytes that may arrive now
         self._credit = 0  # bytes that were read and may arrive anew; negative: allowed ahead of their being read
         self._sent = False
         self._failure: CallFailed | None = None
@@ -122,7 +136,7 @@ class Call:
         message = messages.popleft()
         self._credit += len(message) + _PREFIX
         if self._credit >= RECEIVE_WINDOW // 2 and not self.ended:
-            self._connection.write(frames.window_update(self.id, self._credit))
+            self._allow(self._credit)
             self._credit = 0
         if self._partial and not self.ended:
             self._allow_ahead()
@@ -149,12 +163,15 @@ class Call:
 
     def cancel(self) -> None:
         """Ends the call at once; harmless when it has ended."""
-        if not self.ended:
-            self._connection.reset(self)
-            self.end(CallFailed(grpc.StatusCode.CANCELLED, "cancelled here"))
+        self.break_off(grpc.StatusCode.CANCELLED, "cancelled here")
 
     def feed(self, data: bytes) -> None:
         """The content of a DATA frame."""
+        self._window -= len(data)
+        if self._window < 0:
+            words = "more than its window allows"
+            self.break_off(grpc.StatusCode.RESOURCE_EXHAUSTED, words, frames.FLOW_CONTROL_ERROR)
+            return
         if self._partial:
             self._partial += data
             if len(self._partial) < self._needed:
@@ -167,7 +184,7 @@ class Call:
             if end > size:
                 break
             if data[position]:
-                self._break_off(grpc.StatusCode.INTERNAL, "a compressed message, which was not asked for")
+                self.break_off(grpc.StatusCode.INTERNAL, "a compressed message, which was not asked for")
                 return
             self._messages.append(data[position + _PREFIX : end])
             self._allowed_ahead = False
@@ -179,6 +196,7 @@ class Call:
 
     def skip(self, size: int) -> None:
         """Padding: it took room in the window, and nobody reads it."""
+        self._window -= size
         self._credit += size
 
     def finish(self, trailers: dict[str, str]) -> None:
@@ -211,6 +229,12 @@ class Call:
         if self.on_end is not None:
             self.on_end(failure)
 
+    def break_off(self, code: grpc.StatusCode, details: str, error: int = frames.CANCEL) -> None:
+        """Ends the call from here; `error` is HTTP/2's code for it."""
+        if not self.ended:
+            self._connection.reset(self, error)
+            self.end(CallFailed(code, details))
+
     def wake_sender(self) -> None:
         """The windows have changed."""
         if self._room is not None and not self._room.done():
@@ -224,23 +248,23 @@ class Call:
         length = int.from_bytes(data[1:_PREFIX], "big")
         self._needed = _PREFIX + length
         if length > self._largest:
-            self._break_off(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of {length} bytes")
+            self.break_off(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of {length} bytes")
             return
         self._allow_ahead()
 
     def _allow_ahead(self) -> None:
         """A message that would not fit into the window is allowed at once, if nothing before it is unread."""
         if self._needed > RECEIVE_WINDOW // 2 and not self._messages and not self._allowed_ahead:
-            self._connection.write(frames.window_update(self.id, self._needed))
+            self._allow(self._needed)
             self._credit -= self._needed
             self._allowed_ahead = True
 
-    def _break_off(self, code: grpc.StatusCode, details: str) -> None:
-        self._connection.reset(self)
-        self.end(CallFailed(code, details))
+    def _allow(self, size: int) -> None:
+        self._window += size
+        self._connection.write(frames.window_update(self.id, size))
 
     def _expire(self) -> None:
-        self._break_off(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
+        self.break_off(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -20,7 +20,7 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from adapter.telemetry import metrics
-from adapter.triton.call import CallFailed
+from adapter.triton.call import CallFailed, NotProcessed
 from adapter.triton.errors import from_triton
 from adapter.triton.subchannel import Subchannel
 from adapter.triton.targets import Target, parse_targets, resolve, unique
@@ -28,7 +28,7 @@ from adapter.triton.tls import client_context
 
 logger = logging.getLogger("tritongate.models")
 
-_ATTEMPTS = 3  # Tritons that one request is given to, at most: one that kills them must not kill them all
+_ATTEMPTS = 3  # that one request gets, at most: one that kills Tritons must not kill them all
 _LOOKUP_PATIENCE = 2.0  # seconds that discovery waits for a name server
 
 
@@ -193,7 +193,8 @@ class Attempts:
         return max(0.001, self._deadline - time.monotonic())
 
     def another(self, failure: CallFailed) -> bool:
-        """Whether the request, of which nothing has come back, may go to another Triton: then that is the current one.
+        """Whether the request, of which nothing has come back, may be sent anew: to another Triton, which then is the
+        current one, or where there is none to the same one, if that has done nothing of it.
 
         UNAVAILABLE means that it was lost, or not taken; any other failure would be the same elsewhere.
         """
@@ -202,7 +203,7 @@ class Attempts:
             return False
         following = self._channel.pick(self._model, self._tried)
         if following is None:
-            return False
+            return isinstance(failure, NotProcessed)
         metrics.TRITON_RETRIES.inc()
         self.subchannel = following
         return True

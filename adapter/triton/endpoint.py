@@ -1,4 +1,8 @@
-"""Where Triton is, and the connections to it: made when they are needed, made anew when they were lost."""
+"""Where Triton is, and the connections to it: made when they are needed, made anew when they were lost.
+
+One is enough for a Triton, which sets no limit to the calls on it. Something in between, such as a proxy, may: then
+there are more, up to `MOST_CONNECTIONS`, and what finds no place waits for one in its order, within its own time.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,17 @@ import asyncio
 import contextlib
 import functools
 import ssl
+from collections.abc import Callable
 
 import grpc
 
 from adapter.triton import frames
-from adapter.triton.call import LARGEST_MESSAGE, Call, CallFailed, ConnectionFailed
+from adapter.triton.call import LARGEST_MESSAGE, Call, CallFailed, ConnectionFailed, NotProcessed
 from adapter.triton.connection import Connection
 
-_CONNECT_TIMEOUT = 5.0
+MOST_CONNECTIONS = 32
+MOST_WAITING = 1024  # calls that have no place
+_CONNECT_TIMEOUT = 5.0  # seconds, until the server's settings are known
 
 
 class Endpoint:
@@ -39,7 +46,8 @@ class Endpoint:
             ]
         )
         self._connections: list[Connection] = []
-        self._attempt: asyncio.Task[Connection] | None = None
+        self._attempt: asyncio.Task[None] | None = None
+        self._waiting: dict[asyncio.Future[Call], Callable[[Connection], Call]] = {}  # in their order
         self._closed = False
 
     async def open(self, path: str, timeout: float, largest_message: int = LARGEST_MESSAGE) -> Call:
@@ -52,17 +60,36 @@ class Endpoint:
 
         Raises:
             ConnectionFailed: the server cannot be reached.
-            CallFailed: CANCELLED, this endpoint was closed.
+            NotProcessed: too many wait for a place already.
+            CallFailed: DEADLINE_EXCEEDED, there was no place in time; CANCELLED, this endpoint was closed.
         """
         if self._closed:
             raise CallFailed(grpc.StatusCode.CANCELLED, "closed here")
-        connection = self._usable() or await self._connect()
-        own = _headers_of_call(path, max(1, round(timeout * 1000)))
-        return connection.open(self._headers + own, timeout, largest_message)
+        if not self._waiting and (connection := self._usable()):
+            return self._begin(connection, path, timeout, largest_message)
+        if len(self._waiting) >= MOST_WAITING:
+            raise NotProcessed("the queue for a place on its connections is full")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        place: asyncio.Future[Call] = loop.create_future()
+        self._waiting[place] = lambda one: self._begin(one, path, deadline - loop.time(), largest_message)
+        late = CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no place on a connection in time")
+        timer = loop.call_later(timeout, _refuse, place, late)
+        self._give_places()
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and place.exception() is None:  # given at the same moment
+                place.result().cancel()
+            raise
+        finally:
+            timer.cancel()
+            self._waiting.pop(place, None)
 
     async def close(self) -> None:
         """Ends every call. None can be opened after it."""
         self._closed = True
+        self._refuse_all(CallFailed(grpc.StatusCode.CANCELLED, "closed here"))
         if self._attempt is not None:
             self._attempt.cancel()
         for connection in self._connections:
@@ -74,24 +101,66 @@ class Endpoint:
     def _usable(self) -> Connection | None:
         return next((connection for connection in self._connections if connection.usable), None)
 
-    async def _connect(self) -> Connection:
-        """A new connection. Who asks while one is being made waits for that one, and fails with it."""
-        if self._attempt is None or self._attempt.done():
-            self._attempt = asyncio.get_running_loop().create_task(self._make())
-            self._attempt.add_done_callback(lambda task: task.cancelled() or task.exception())  # all may have left
-        try:
-            return await asyncio.shield(self._attempt)
-        except (OSError, asyncio.TimeoutError) as error:
-            raise ConnectionFailed(f"failed to connect: {error}") from error
+    def _begin(self, connection: Connection, path: str, timeout: float, largest_message: int) -> Call:
+        own = _headers_of_call(path, max(1, round(timeout * 1000)))
+        return connection.open(self._headers + own, timeout, largest_message)
 
-    async def _make(self) -> Connection:
+    def _give_places(self) -> None:
+        """To those that wait, as long as there are any; a connection is made if there may be one more."""
+        while self._waiting and (connection := self._usable()):
+            place = next(iter(self._waiting))
+            begin = self._waiting.pop(place)
+            if not place.done():
+                place.set_result(begin(connection))
+        if not self._waiting or self._closed or (self._attempt is not None and not self._attempt.done()):
+            return
         self._connections = [one for one in self._connections if not one.closed.done()]
+        if len(self._connections) < MOST_CONNECTIONS:
+            self._attempt = asyncio.get_running_loop().create_task(self._connect())
+            self._attempt.add_done_callback(self._connected)
+
+    async def _connect(self) -> None:
+        """A new connection that takes calls. Raises OSError or asyncio.TimeoutError."""
         loop = asyncio.get_running_loop()
         name = self._name if self._tls else None
-        attempt = loop.create_connection(Connection, self._host, self._port, ssl=self._tls, server_hostname=name)
-        _, made = await asyncio.wait_for(attempt, _CONNECT_TIMEOUT)
+
+        async def make() -> Connection:
+            _, made = await loop.create_connection(
+                lambda: Connection(self._give_places), self._host, self._port, ssl=self._tls, server_hostname=name
+            )
+            try:
+                trouble = await made.greeted
+            except asyncio.CancelledError:
+                made.close()
+                raise
+            if trouble is not None or not made.usable:
+                made.close()
+                raise OSError(trouble or "the server takes no calls")
+            return made
+
+        made = await asyncio.wait_for(make(), _CONNECT_TIMEOUT)
         self._connections.append(made)
-        return made
+        if self._closed:  # in this very moment
+            made.close()
+
+    def _connected(self, attempt: asyncio.Task[None]) -> None:
+        """Who waits while a connection is being made gets a place on it, or fails with it."""
+        error = None if attempt.cancelled() else attempt.exception()
+        if error is None:  # cancelled by `close`, which has refused them all
+            self._give_places()
+            return
+        words = "no answer in time" if isinstance(error, asyncio.TimeoutError) else error
+        self._refuse_all(ConnectionFailed(f"failed to connect: {words}"))
+
+    def _refuse_all(self, failure: CallFailed) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for place in waiting:
+            _refuse(place, failure)
+
+
+def _refuse(place: asyncio.Future[Call], failure: CallFailed) -> None:
+    if not place.done():
+        place.set_exception(failure)
 
 
 @functools.lru_cache(maxsize=64)

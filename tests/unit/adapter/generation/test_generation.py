@@ -212,6 +212,19 @@ async def test_an_engine_that_ends_without_having_finished(model: ServedModel, l
     assert caught.value.status == 503
 
 
+async def test_a_reason_that_nobody_knows_reaches_no_client(
+    model: ServedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        events = await run(model, Engine(step([60]), step([61], reason="eos <|im_end|>")))
+        assert events[-1] == Finish("stop", 3, 2)
+    for reason in ("stop", "length"):
+        events = await run(model, Engine(step([60], reason=reason)))
+        assert events[-1] == Finish(reason, 3, 1)
+    fields = [vars(record)["fields"] for record in caplog.records if "finish_reason" in record.message]
+    assert fields == [{"model": model.id, "finish_reason": "eos <|im_end|>"}]
+
+
 async def test_a_failure_after_the_end_does_not_spoil_the_answer(model: ServedModel) -> None:
     events = await run(model, Engine(step([60]), step([END]), 0.05, (grpc.StatusCode.UNAVAILABLE, "Socket closed")))
     assert events[-1] == Finish("stop", 3, 2)
