@@ -4,10 +4,12 @@
 #   MODEL_REPOSITORY  the rendered repository [/models]
 #   LAUNCH            plain    one process: compiled engines on one GPU, tensorrt_llm_api on one GPU [the default]
 #                     mpi      a process for each GPU: compiled engines over WORLD_SIZE GPUs (TensorRT-LLM's leader mode)
-#                     llmapi   TensorRT-LLM's own launcher: tensorrt_llm_api over several GPUs
+#                     llmapi   TensorRT-LLM's own launcher, a process for each GPU: tensorrt_llm_api over WORLD_SIZE GPUs
 #   WORLD_SIZE        GPUs that one engine spans, on all machines together [1]
-#   ENGINE_MODELS     with mpi: Triton names of the engines (NAME_engine), comma-separated
+#   ENGINE_MODELS     with mpi: Triton names of the engines (NAME_engine; NAME_target,NAME_draft), comma-separated
 #   EXIT_TIMEOUT      seconds that open requests have at a stop [60]
+#   EXIT_ON_ERROR     true: ends when a model does not load. false: serves the others; /v2/health/ready then says 400 for
+#                     good, /v2/health/live 200 [false]
 #
 # Several machines, as LeaderWorkerSet starts them (LWS_* are its variables): machine 0 runs mpirun, the others an SSH
 # server that lets it in. SSH_KEYS is a folder with id_ed25519, id_ed25519.pub and, of all machines the same, host_ed25519
@@ -37,9 +39,10 @@ common=(
     "--model-repository=$repository"
     --disable-auto-complete-config # as NVIDIA's launcher: the rendered configurations are complete
     "--exit-timeout-secs=${EXIT_TIMEOUT:-60}"
-    --exit-on-error=false # one model that does not load leaves the others; /v2/health/ready says 400
+    "--exit-on-error=${EXIT_ON_ERROR:-false}"
 )
 all=(--model-control-mode=explicit "--load-model=*")
+supervised=(python3 "$(dirname "$0")/supervise.py" "${EXIT_TIMEOUT:-60}")
 
 # sshd of a user that is not root: keys of its own, no PAM, one port, nobody else. Both sides know the other's key
 # beforehand. StrictModes would refuse keys below /tmp, the one place that can be written.
@@ -75,7 +78,7 @@ prepare_ssh() {
 	END
 }
 
-if ((machines > 1)) && [[ ${LWS_WORKER_INDEX:-0} != 0 ]]; then
+if ((machines > 1)) && [[ ${LWS_WORKER_INDEX:?is not set, but LWS_GROUP_SIZE is: LeaderWorkerSet too old?} != 0 ]]; then
     prepare_ssh
     # What NVIDIA's image sets (LD_LIBRARY_PATH, PATH, NCCL_*) is not in the environment of an SSH login by itself.
     # One directive: sshd takes the first SetEnv alone.
@@ -107,7 +110,7 @@ fi
 case $launch in
 plain)
     ((world == 1)) || fail "LAUNCH=plain is for one GPU; WORLD_SIZE=$world needs mpi (compiled engines) or llmapi"
-    exec tritonserver "${common[@]}" "${all[@]}" "--backend-config=python,shm-region-prefix-name=tritongate_" "$@"
+    exec "${supervised[@]}" tritonserver "${common[@]}" "${all[@]}" "--backend-config=python,shm-region-prefix-name=tritongate_" "$@"
     ;;
 mpi)
     # Rank 0 serves; the others load the engine alone, and stay in its loading as long as rank 0 lives.
@@ -123,14 +126,11 @@ mpi)
         fi
         ((rank == world - 1)) || line+=(:)
     done
-    exec "${line[@]}"
+    exec "${supervised[@]}" "${line[@]}"
     ;;
 llmapi)
-    if ((machines > 1)); then
-        exec "${mpi[@]}" -n "$world" trtllm-llmapi-launch tritonserver "${common[@]}" "${all[@]}" \
-            "--backend-config=python,shm-region-prefix-name=tritongate_" "$@"
-    fi
-    exec trtllm-llmapi-launch tritonserver "${common[@]}" "${all[@]}" \
+    # Rank 0 runs Triton, whose LLM finds its workers in the other ranks: without mpirun there would be none.
+    exec "${supervised[@]}" "${mpi[@]}" -n "$world" trtllm-llmapi-launch tritonserver "${common[@]}" "${all[@]}" \
         "--backend-config=python,shm-region-prefix-name=tritongate_" "$@"
     ;;
 *) fail "LAUNCH=$launch; known: plain, mpi, llmapi" ;;

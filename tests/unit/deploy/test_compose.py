@@ -49,10 +49,16 @@ def test_every_service_is_checked(compose: dict[str, Any]) -> None:
         assert "healthcheck" in service or "\nHEALTHCHECK " in image, name
 
 
+def test_what_is_compiled_at_run_time_can_be_loaded() -> None:
+    """Docker mounts a tmpfs noexec unless told otherwise."""
+    [tmp] = load(FILES[0])["services"]["triton"]["tmpfs"]
+    assert tmp.startswith("/tmp:") and "exec" in tmp.partition(":")[2].split(",")
+
+
 def test_ports_are_open_to_this_machine_alone_unless_somebody_says_so(compose: dict[str, Any]) -> None:
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert ports
-    assert all(port.startswith(("127.0.0.1:", "${HOST:-127.0.0.1}:")) for port in ports)
+    assert all(port.startswith(("127.0.0.1:", "${LISTEN:-127.0.0.1}:")) for port in ports)
 
 
 def test_the_adapters_settings_exist_and_are_met(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from typing import Any
 
-import promql_parser
 import pytest
 
 from adapter.telemetry.metrics import REGISTRY
+from tests.support.promql import dashboard, queries, selectors
 
 from .repository_files import DEPLOY, ROOT, load
 
@@ -51,29 +48,6 @@ def adapters_metrics() -> dict[str, set[str]]:
 
 
 KNOWN = {**TRITON, **PROMETHEUS, **adapters_metrics()}
-
-
-def selectors(query: str) -> Iterator[Any]:
-    """The vector selectors of a query, with what Grafana puts in place of its variables."""
-    query = query.replace("$__rate_interval", "1m").replace("$model", ".*")
-    found: list[Any] = []
-
-    def visit(node: Any) -> None:
-        if isinstance(node, promql_parser.VectorSelector):
-            found.append(node)
-
-    promql_parser.walk(promql_parser.parse(query), visit)
-    return iter(found)
-
-
-def dashboard() -> dict[str, Any]:
-    return json.loads((DEPLOY / "grafana" / "dashboards" / "tritongate.json").read_text())
-
-
-def queries() -> list[str]:
-    found = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])]
-    rules = load(DEPLOY / "prometheus" / "rules.yml")
-    return found + [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
 
 
 @pytest.mark.parametrize("query", queries())

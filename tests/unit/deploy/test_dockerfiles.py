@@ -28,10 +28,15 @@ class TestDockerfile:
         assert (found.returncode, found.stdout + found.stderr) == (0, "")
 
     def test_images_are_pinned(self, path: Path) -> None:
-        images = [line.split()[1] for line in lines_of(path) if line.startswith("FROM ")]
-        assert images
-        for image in images:
-            assert re.search(r":(\d[\w.-]+|\$\{TRITON_TAG\}-(trtllm-python-)?py3)$", image), image
+        stages = [line.split() for line in lines_of(path) if line.startswith("FROM ")]
+        named = {words[3] for words in stages if words[2:3] == ["AS"]}
+        assert stages
+        for _, image, *_ in stages:
+            own = image.replace("${TENSORRT_BACKEND}", "without") in named
+            pinned = re.search(
+                r":(\d[\w.-]+|\$\{TRITON_TAG\}-trtllm-python-py3|\$\{TENSORRT_BACKEND_TAG\}-py3)$", image
+            )
+            assert own or pinned, image
 
     def test_what_is_copied_exists_and_is_not_ignored(self, path: Path) -> None:
         ignored = (ROOT / ".dockerignore").read_text().splitlines()
@@ -55,8 +60,12 @@ def test_there_are_three() -> None:
     assert [path.parent.name for path in DOCKERFILES] == ["adapter", "triton", "triton-cpu"]
 
 
-def test_the_release_of_nvidias_image_is_said_once() -> None:
+def test_the_releases_of_nvidias_images_are_said_once() -> None:
     files = [*DEPLOY.rglob("*"), *ROOT.glob("compose*.yaml")]
     texts = {path: path.read_text() for path in files if path.is_file() and "secrets" not in path.parent.parts}
-    said = [path for path, text in texts.items() for _ in re.findall(r"TRITON_TAG=\d|\d\d\.\d\d-trtllm", text)]
-    assert said == [DEPLOY / "triton" / "Dockerfile"]
+    said = [
+        path
+        for path, text in texts.items()
+        for _ in re.findall(r"TRITON_TAG=\d|TENSORRT_BACKEND_TAG=\d|\d\d\.\d\d-trtllm", text)
+    ]
+    assert said == [DEPLOY / "triton" / "Dockerfile"] * 2

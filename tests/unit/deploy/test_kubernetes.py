@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from textwrap import indent
 from typing import Any
 
 import kubernetes_validate
@@ -19,7 +20,7 @@ from .repository_files import DEPLOY, load
 KUBERNETES = DEPLOY / "kubernetes"
 VERSION = "1.33"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
-OTHERS = {"LeaderWorkerSet", "ServiceMonitor"}  # of operators; no schema is at hand
+OTHERS = {"LeaderWorkerSet", "ServiceMonitor", "PrometheusRule"}  # of operators; no schema is at hand
 
 Resource = dict[str, Any]
 
@@ -66,6 +67,8 @@ class TestOverlay:
         for resource in resources(overlay):
             for _, spec in pods(resource):
                 assert spec["automountServiceAccountToken"] is False
+                # TRITONGATE_PORT would be that of the Service of this name, and not what the adapter listens on.
+                assert spec["enableServiceLinks"] is False
                 assert spec["securityContext"]["runAsNonRoot"] is True
                 for container in spec["containers"]:
                     security = container["securityContext"]
@@ -132,6 +135,13 @@ class TestOverlay:
         [triton] = [one for one in found if one["kind"] == "Service" and one["metadata"]["name"] == service]
         assert triton["spec"]["clusterIP"] == "None"
         assert int(port) in [one["port"] for one in triton["spec"]["ports"]]
+
+
+def test_alerts_are_the_same_for_the_operator_as_for_compose() -> None:
+    [rule] = [one for one in resources("monitored") if one["kind"] == "PrometheusRule"]
+    assert rule["spec"] == load(DEPLOY / "prometheus" / "rules.yml")
+    text = (KUBERNETES / "monitoring" / "rules.yaml").read_text()
+    assert text.partition("\nspec:\n")[2] == indent((DEPLOY / "prometheus" / "rules.yml").read_text(), "  ")
 
 
 def test_no_service_of_ours_has_the_name_of_leader_worker_sets_own() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Complet
     for name in ("tritonserver", "mpirun", "trtllm-llmapi-launch", "ssh"):
         (programs / name).write_text(RECORDER)
         (programs / name).chmod(0o755)
-    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "TMPDIR": str(folder), **variables}
+    python = Path(sys.executable).parent  # its python3 has the launcher package, as the image's
+    environment = {"PATH": f"{programs}:{python}:{os.environ['PATH']}", "TMPDIR": str(folder), **variables}
     command = [DEPLOY / "triton" / "start.sh", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
@@ -28,7 +30,7 @@ def test_one_gpu_is_one_process(tmp_path: Path) -> None:
     words = start(tmp_path, "--log-verbose=1").stdout.split()
     assert words[:2] == ["tritonserver", "--model-repository=/models"]
     assert "--load-model=*" in words and "--model-control-mode=explicit" in words
-    assert "--exit-timeout-secs=60" in words
+    assert "--exit-timeout-secs=60" in words and "--exit-on-error=false" in words
     assert words[-1] == "--log-verbose=1"
 
 
@@ -53,9 +55,10 @@ def test_a_compiled_engine_over_gpus_has_a_process_for_each_and_only_the_first_s
         assert loaded == (["--load-model=*"] if number == 0 else ["--load-model=a_engine", "--load-model=b_engine"])
 
 
-def test_the_llm_api_over_gpus_has_its_own_launcher(tmp_path: Path) -> None:
-    words = start(tmp_path, LAUNCH="llmapi", WORLD_SIZE="4").stdout.split()
-    assert words[:2] == ["trtllm-llmapi-launch", "tritonserver"]
+def test_the_llm_api_over_gpus_has_a_rank_for_each_under_its_own_launcher(tmp_path: Path) -> None:
+    words = start(tmp_path, LAUNCH="llmapi", WORLD_SIZE="4", EXIT_ON_ERROR="true").stdout.split()
+    assert " ".join(words[:8]) == "mpirun --allow-run-as-root --bind-to none -n 4 trtllm-llmapi-launch tritonserver"
+    assert "--load-model=*" in words and "--exit-on-error=true" in words
 
 
 def test_the_first_of_several_machines_starts_everybodys_processes_over_ssh(tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_the_first_of_several_machines_starts_everybodys_processes_over_ssh(tmp_
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two"),
         ({"LAUNCH": "mpi", "WORLD_SIZE": "2"}, "needs ENGINE_MODELS"),
         ({"LAUNCH": "mpi", "WORLD_SIZE": "3", "LWS_GROUP_SIZE": "2"}, "cannot be spread evenly"),
-        ({"WORLD_SIZE": "2", "LWS_GROUP_SIZE": "2"}, "several need mpi or llmapi"),
+        ({"WORLD_SIZE": "2", "LWS_GROUP_SIZE": "2", "LWS_WORKER_INDEX": "0"}, "several need mpi or llmapi"),
     ],
 )
 def test_what_makes_no_sense_is_refused(variables: dict[str, str], reason: str, tmp_path: Path) -> None:
