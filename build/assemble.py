@@ -18,20 +18,21 @@ if __package__ in (None, ""):  # run as a script: the folder above holds the pac
 from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
 from build.embedding_plan import finished_plan
 from build.engine_settings import GPU_ENGINES, Setting
-from build.fetch import cache_folder, fetch
+from build.fetch import fetch
 from build.fim import fim_tokens
 from build.gguf_tokenizer import TokenizerError
 from build.hub import Hub
-from build.llm_plan import engines_folder, finished_entry
+from build.llm_plan import engines_folder, finished_draft, finished_entry
 from build.lora_adapters import FOLDER as LORA_FOLDER
 from build.lora_adapters import lora_parameter
 from build.manifest import ManifestError
 from build.onnx_graph import GraphError
-from build.parts import PROJECTOR, Parts, PartsError, make_parts, tokenizer_files
+from build.parts import PROJECTOR, Draft, Parts, PartsError, make_parts, tokenizer_files, with_draft
 from build.render import RenderError, render_config
-from build.repository import ModelFolder, RepositoryError, publish
+from build.repository import Built, Content, ModelFolder, RepositoryError, publish
 from build.transfer import FetchError, Notify
 from build.trtllm_commands import TOKENIZER_INFO
+from tokentext.cache import cache_folder
 
 MEDIA_TENSORS = ("media", "prompt_tokens")  # of engines that take images or audio
 LORA_TENSORS = ("lora_task_id",)  # of our own engines, where adapters are loaded
@@ -85,12 +86,16 @@ def prepare(
     folders: list[ModelFolder] = []
     hub = Hub()  # one for all: an unreachable one costs its time once
     for entry in entries:
+        draft: ModelEntry | None = None
         if entry.engine in GPU_ENGINES and entry.engine_dir is None:
             entry = finished_entry(entry, work or engines_folder(cache))
+            if entry.build.draft:
+                draft = finished_draft(entry, known, work or engines_folder(cache))
         elif entry.engine == "tensorrt" and entry.engine_dir is None:
             entry = finished_plan(entry, work or engines_folder(cache))
         files = fetch(entry, cache, notify=notify, given=given, hub=hub)
-        folders += model_folders(entry, make_parts(entry, files, cache), root)
+        parts = make_parts(entry, files, cache)
+        folders += model_folders(entry, with_draft(parts, draft) if draft else parts, root)
     for line in publish(output, folders, copy=copy, keep=keep):
         notify(line)
     return output.absolute()
@@ -126,7 +131,11 @@ def model_folders(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFold
 
 def _chat(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
     assert parts.facts is not None
-    names = {role: f"{entry.name}_{role}" for role in ("preprocessing", "engine", "postprocessing")}
+    roles = ("preprocessing", "engine", "postprocessing", "target", "draft")
+    names = {role: f"{entry.name}_{role}" for role in roles}
+    # Two compiled engines stand behind one model that has the one check what the other writes.
+    drafted = parts.draft if entry.engine == "tensorrt_llm" else None
+    place = root / names["target" if drafted else "engine"]
     tokenizer_dir = root / names["preprocessing"] / "tokenizer"
     variables: dict[str, Setting] = {
         **entry.settings,
@@ -140,19 +149,19 @@ def _chat(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
         "end_id": parts.facts.end_ids[0],
         "pad_id": parts.facts.pad_id,
     }
-    engine_files: dict[str, bytes | Path] = {f"1/{name}": path for name, path in parts.weights.items()}
+    engine_files: dict[str, Content] = {f"1/{name}": path for name, path in parts.weights.items()}
     if parts.engine_dir is not None:
-        variables["engine_dir"] = str(root / names["engine"] / "engine")
-        engine_files = {f"engine/{path.name}": path for path in sorted(parts.engine_dir.iterdir()) if path.is_file()}
+        variables["engine_dir"] = str(place / "engine")
+        engine_files = _files_of(parts.engine_dir, "engine")
         variables["xgrammar_tokenizer_info_path"] = ""
         if parts.tokenizer_info is not None:
-            engine_files[TOKENIZER_INFO] = parts.tokenizer_info
-            variables["xgrammar_tokenizer_info_path"] = str(root / names["engine"] / TOKENIZER_INFO)
+            engine_files[TOKENIZER_INFO] = Built(parts.tokenizer_info)
+            variables["xgrammar_tokenizer_info_path"] = str(place / TOKENIZER_INFO)
     else:
         version = root / names["engine"] / "1"
         variables["weights"] = str(version / next(iter(parts.weights)))
         variables["mmproj"] = str(version / PROJECTOR) if PROJECTOR in parts.weights else ""
-    loras = lora_parameter(entry, root / names["engine"])
+    loras = lora_parameter(entry, place)
     engine_files.update(parts.loras)
     parameters = {
         **_parameters(entry, parts, tokenizer_dir, names["preprocessing"]),
@@ -166,20 +175,70 @@ def _chat(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
     without = MEDIA_TENSORS if len(entry.modalities) == 1 else ()
     if entry.engine == "tensorrt_llm_api":
         variables.update(_llm_arguments(entry))
+        variables.update(speculative_model_dir="", max_draft_len="")
+        if parts.draft is not None:
+            variables.update(speculative_model_dir=str(place / "draft"), max_draft_len=entry.build.max_draft_len)
+            engine_files.update(_files_of(parts.draft.engine_dir, "draft"))
     parameters["lora_adapters"] = loras
     if entry.engine == "tensorrt_llm":
         if loras:
-            variables["lora_prefetch_dir"] = str(root / names["engine"] / LORA_FOLDER)
+            variables["lora_prefetch_dir"] = str(place / LORA_FOLDER)
     elif not loras:
         without = (*without, *LORA_TENSORS)
     return [
-        _folder(entry.name, "ensemble", entry.engine, variables),
+        _folder(entry.name, "ensemble", entry.engine, variables, without=without),
         _folder(
-            names["preprocessing"], "preprocessing", entry.engine, variables, extra=_tokenizer_links(parts.tokenizer)
+            names["preprocessing"],
+            "preprocessing",
+            entry.engine,
+            variables,
+            extra=_tokenizer_links(parts.tokenizer, built=parts.engine_dir is not None),
         ),
-        _folder(names["engine"], entry.engine, entry.engine, variables, parameters, engine_files, without=without),
+        *(
+            _draft_target(names, drafted, variables, parameters, engine_files, entry.build.max_draft_len, root)
+            if drafted
+            else [_folder(names["engine"], entry.engine, entry.engine, variables, parameters, engine_files, without)]
+        ),
         _folder(names["postprocessing"], "postprocessing", entry.engine, variables),
     ]
+
+
+def _draft_target(
+    names: Mapping[str, str],
+    draft: Draft,
+    variables: Mapping[str, Setting],
+    parameters: Mapping[str, str],
+    engine_files: Mapping[str, Content],
+    max_draft_len: int,
+    root: Path,
+) -> list[ModelFolder]:
+    """The model that callers know, and the two compiled engines behind it."""
+    engine = "tensorrt_llm"
+    rounds = {
+        **variables,
+        "target_model": names["target"],
+        "draft_model": names["draft"],
+        "max_draft_len": max_draft_len,
+    }
+    # The model in front holds no more requests than its own queue; without a bound here, none of its rounds is refused.
+    behind: dict[str, Setting] = {**variables, "max_queue_size": 0}
+    theirs = {
+        **variables,
+        **draft.settings,
+        "max_queue_size": 0,
+        "engine_dir": str(root / names["draft"] / "engine"),
+        "xgrammar_tokenizer_info_path": "",
+    }
+    return [
+        _folder(names["engine"], "draft_target", engine, rounds, parameters),
+        _folder(names["target"], engine, engine, behind, extra=engine_files),
+        _folder(names["draft"], engine, engine, theirs, extra=_files_of(draft.engine_dir, "engine")),
+    ]
+
+
+def _files_of(folder: Path, place: str) -> dict[str, Content]:
+    """What a build has made, under `place`."""
+    return {f"{place}/{path.name}": Built(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def _llm_arguments(entry: ModelEntry) -> dict[str, Setting]:
@@ -215,11 +274,12 @@ def _encoder(entry: ModelEntry, parts: Parts, root: Path) -> list[ModelFolder]:
         "matryoshka": "true" if entry.matryoshka else "",
         "score_activation": parts.score_activation,
     }
-    weights: dict[str, bytes | Path] = {f"1/{name}": path for name, path in parts.weights.items()}
+    built = entry.engine == "tensorrt"
+    weights: dict[str, Content] = {f"1/{name}": Built(path) if built else path for name, path in parts.weights.items()}
     return [
         _folder(entry.name, entry.kind, entry.kind, variables),
         _folder(tokenizer, "encoder_tokenizer", entry.kind, variables, extra=_tokenizer_links(parts.tokenizer)),
-        _folder(encoder, "encoder", _variant(entry), variables, parameters, weights, code=entry.engine != "tensorrt"),
+        _folder(encoder, "encoder", _variant(entry), variables, parameters, weights, code=not built),
     ]
 
 
@@ -249,8 +309,9 @@ def _fim(entry: ModelEntry, parts: Parts) -> dict[str, str]:
     return {f"fim_{part}": token for part, token in zip(("prefix", "suffix", "middle"), tokens, strict=True)}
 
 
-def _tokenizer_links(folder: Path) -> dict[str, bytes | Path]:
-    return {f"tokenizer/{name}": path for name, path in tokenizer_files(folder).items()}
+def _tokenizer_links(folder: Path, built: bool = False) -> dict[str, Content]:
+    """Args: built: whether a build has made it, so that the next one will replace it."""
+    return {f"tokenizer/{name}": Built(path) if built else path for name, path in tokenizer_files(folder).items()}
 
 
 def _folder(
@@ -259,7 +320,7 @@ def _folder(
     variant: str,
     variables: Mapping[str, Setting],
     parameters: Mapping[str, str] | None = None,
-    extra: Mapping[str, bytes | Path] | None = None,
+    extra: Mapping[str, Content] | None = None,
     without: Collection[str] = (),
     code: bool = True,
 ) -> ModelFolder:
@@ -276,7 +337,7 @@ def _folder(
     if template is None:
         raise RenderError(f"there is no {templates[-1]}")
     config = render_config(template, {**variables, "name": name}, parameters or {}, without=without)
-    files: dict[str, bytes | Path] = {"config.pbtxt": config.encode()}
+    files: dict[str, Content] = {"config.pbtxt": config.encode()}
     if code:
         files.update((str(path.relative_to(folder)), path.read_bytes()) for path in _code(folder))
     return ModelFolder(name, {**files, **(extra or {})})

@@ -29,7 +29,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from build.engine_settings import ENGINE_SETTINGS, ENGINES_OF_KIND, GPU_ENGINES, Setting
+from build.engine_settings import BESIDE_A_DRAFT, ENGINE_SETTINGS, ENGINES_OF_KIND, GPU_ENGINES, Setting
 from build.entry_rules import mismatches
 from build.gpu_options import BuildOptions, Checkpoint
 from build.lora_adapters import LoraAdapter
@@ -51,6 +51,7 @@ Positive = Annotated[StrictInt, Field(gt=0)]
 Text = Annotated[StrictStr, StringConstraints(min_length=1)]
 PlainName = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 ServedId = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=256)]
+Modality = Literal["text", "image", "audio"]
 PinnedRequirement = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9A-Za-z.!+]+$")]
 
 
@@ -178,7 +179,7 @@ class ModelEntry:
     tool_parser: StrictStr = ""
     reasoning_parser: StrictStr = ""
     fim: tuple[Text, Text, Text] | None = None
-    modalities: Annotated[tuple[Literal["text", "image", "audio"], ...], AfterValidator(_with_text)] = ("text",)
+    modalities: Annotated[tuple[Modality, ...], AfterValidator(_with_text)] = ("text",)
     dimensions: Annotated[StrictInt, Field(ge=0)] = 0
     matryoshka: StrictBool = False
     pooling: Literal["mean", "cls"] = "mean"
@@ -197,7 +198,10 @@ class ModelEntry:
             object.__setattr__(self, "name", self.id.rsplit("/", 1)[-1].replace(":", "-"))
         if self.engine not in ENGINES_OF_KIND[self.kind]:
             raise ValueError(f"engine: for {self.kind} one of {', '.join(ENGINES_OF_KIND[self.kind])}")
-        object.__setattr__(self, "settings", _with_defaults(self.engine, self.settings))
+        given = dict(self.settings)
+        if self.engine == "tensorrt_llm" and self.build.draft and not given.get("draft_gpu_device_ids"):
+            given = {**BESIDE_A_DRAFT, **given}
+        object.__setattr__(self, "settings", _with_defaults(self.engine, given))
         for problem in mismatches(self):
             raise ValueError(problem)
         return self
@@ -221,11 +225,21 @@ class ModelEntry:
             return self
         try:
             build = replace(self.build, **changes)
-            settings = self.settings if build.engine == self.engine else {}
-            length = max_seq_len or self.context_length
-            return replace(self, build=build, engine=build.engine, settings=settings, context_length=length)
         except ValidationError as error:
-            raise CatalogError("\n".join(f"{self.id}: {_message(item)}" for item in error.errors())) from None
+            raise self._refusal(error) from None
+        settings = self.settings if build.engine == self.engine else {}
+        length = max_seq_len or self.context_length
+        return self.replaced(build=build, engine=build.engine, settings=settings, context_length=length)
+
+    def replaced(self, **changes: Any) -> ModelEntry:
+        """The entry with other values. Raises CatalogError: they do not go together."""
+        try:
+            return replace(self, **changes)
+        except ValidationError as error:
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: ValidationError) -> CatalogError:
+        return CatalogError("\n".join(f"{self.id}: {_message(item)}" for item in error.errors()))
 
     def for_gpu(self, quantization: str = "") -> ModelEntry:
         """The entry as it is built for a GPU; with a quantization, under an id and a name that end in it.
@@ -241,16 +255,21 @@ class ModelEntry:
             offers = (published,)
         if chosen not in offers:
             raise CatalogError(f"{self.id}: quantization: {chosen} is not offered; offered: {', '.join(offers)}")
-        return replace(
-            self,
+        return self.replaced(
             id=f"{self.id}:{quantization}" if quantization else self.id,
             name=f"{self.name}-{quantization}" if quantization else self.name,
             engine=self.build.engine,
             settings=self.settings if self.engine == self.build.engine else {},
             quantization=chosen,
             files=(),
-            modalities=("text",),
+            modalities=_for_engine(self.modalities, self.build.engine),
         )
+
+
+def _for_engine(modalities: tuple[Modality, ...], engine: str) -> tuple[Modality, ...]:
+    """What a model that takes `modalities` takes in its checkpoint's form; `for_gpu` builds nothing but that."""
+    taken = ("text", "image") if engine == "tensorrt_llm_api" else ("text",)
+    return tuple(name for name in modalities if name in taken)
 
 
 def _with_defaults(engine: str, given: Mapping[str, Setting]) -> dict[str, Setting]:

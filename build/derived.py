@@ -2,15 +2,20 @@
 
 The name covers the inputs' digests and the code that makes them, so neither a changed file nor a changed builder ever
 finds an old result.
+
+    derived/KIND-DIGEST     complete; put there by one rename
+    derived/.KIND-DIGEST-*  being made; locked by the process that makes it, and removed when that died
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 
@@ -31,8 +36,7 @@ def derived(
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=folder.parent))
-    try:
+    with _scratch(folder) as scratch:
         make(scratch)
         scratch.chmod(0o755)
         try:
@@ -40,6 +44,38 @@ def derived(
         except OSError:
             if not folder.is_dir():  # else another process has made the same meanwhile
                 raise
+    return folder
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`, locked while it is used, so that what a killed process left can be told."""
+    prefix = f".{folder.name}-"
+    with (folder.parent / ".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # none is made and not yet locked meanwhile
+        for rest in folder.parent.glob(f"{prefix}*"):
+            if (held := _hold(rest)) is not None:
+                shutil.rmtree(rest, ignore_errors=True)
+                os.close(held)
+        scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+        mine = _hold(scratch)
+    try:
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return folder
+        if mine is not None:
+            os.close(mine)
+
+
+def _hold(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock; None: another process does, or it is gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """From an embedding model of the catalog to a GPU: `python build/embedding_engine.py MODEL_ID --output REPOSITORY`.
 
-A TensorRT plan with dynamic shapes, checked against the CPU graph; or, with `--provider cuda`, the ONNX graph itself
-by ONNX Runtime on the GPU, for which nothing is compiled. docs/build.md says when to take which.
+A TensorRT plan with dynamic shapes; or, with `--provider cuda`, the ONNX graph itself by ONNX Runtime on the GPU, for
+which nothing is compiled. Both are checked against the graph on the CPU. docs/build.md says when to take which.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,15 @@ import typer
 from build.assemble import BUILD_ERRORS, add_entry
 from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
 from build.command import print_stages, resumable, say
+from build.embedding_check import VectorsError
+from build.embedding_cuda import PRECISION, cuda_facts, cuda_folder, cuda_stages
+from build.embedding_estimate import (
+    cached_config,
+    check_embedding_disk,
+    check_embedding_gpus,
+    estimate_embedding,
+    report_embedding,
+)
 from build.embedding_plan import (
     PRECISIONS,
     PlanError,
@@ -28,15 +38,19 @@ from build.embedding_plan import (
     finished_plan,
     plan_facts,
 )
-from build.fetch import cache_folder, fetch
+from build.estimate import DoesNotFitError
+from build.fetch import fetch
+from build.gpus import Gpu, GpuError, serving_gpus
 from build.llm_plan import engines_folder
+from build.manifest import read_manifest
 from build.onnx_graph import GRAPH
 from build.parts import make_parts
-from build.stages import build_lock, run_stages
+from build.stages import Stage, build_lock, run_stages
 from build.tool_runner import ToolError, ToolRunner
 from build.trtllm_commands import installed_version
+from tokentext.cache import cache_folder
 
-ERRORS = (*BUILD_ERRORS, PlanError, ToolError, OSError)
+ERRORS = (*BUILD_ERRORS, DoesNotFitError, GpuError, PlanError, ToolError, VectorsError, OSError)
 
 app = typer.Typer(add_completion=False)
 
@@ -45,13 +59,14 @@ app = typer.Typer(add_completion=False)
 def build(
     model: Annotated[str, typer.Argument(metavar="MODEL_ID", help="an embedding model of the catalog")],
     output: Annotated[Path | None, typer.Option(help="the Triton repository to add it to; none: build only")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the commands, do nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the estimate and the commands, do nothing")] = False,
     provider: Annotated[str, typer.Option(help="cuda: no plan, ONNX Runtime on the GPU")] = "",
     precision: Annotated[str, typer.Option(help="fp16, bf16 or fp32 [fp16; T5: bf16]")] = "",
     max_batch_size: Annotated[int, typer.Option(min=0, help="texts computed together [the catalog's]")] = 0,
     catalog: Annotated[Path, typer.Option(help="another catalog file")] = CATALOG,
     work: Annotated[Path | None, typer.Option(help="folder of the builds [cache/engines]")] = None,
-    container: Annotated[str, typer.Option(help="image to run trtexec in, with docker")] = "",
+    container: Annotated[str, typer.Option(help="image to run trtexec or ONNX Runtime in, with docker")] = "",
+    gpu_memory: Annotated[float, typer.Option(min=0, help="GiB of the GPU that will serve, if not this machine's")] = 0,
     copy: Annotated[bool, typer.Option("--copy", help="copy into the repository instead of linking")] = False,
     root: Annotated[Path | None, typer.Option(help="the repository as Triton will see it")] = None,
 ) -> None:
@@ -62,12 +77,14 @@ def build(
         entry = _entry(load_catalog(catalog).get(model), provider, max_batch_size)
         if precision not in ("", *PRECISIONS):
             raise CatalogError(f"--precision: {precision}; known: {', '.join(PRECISIONS)}")
-        if entry.engine == "tensorrt":
-            runner = ToolRunner(container, f"tritongate-build-{entry.name}", (work, cache))
-            if dry_run:
-                _show(entry, work, runner, precision or ("bf16" if entry.family == "t5" else "fp16"))
-            else:
-                entry = _build(entry, work, cache, runner, precision)
+        if provider and precision not in ("", PRECISION):
+            raise CatalogError(f"--precision: {precision}; --provider {provider} computes in {PRECISION}")
+        runner = ToolRunner(container, f"tritongate-build-{_folder(entry, work).name}", (work, cache))
+        gpus = serving_gpus(gpu_memory, 1)
+        if dry_run:
+            _show(entry, work, cache, runner, precision, gpus)
+        else:
+            entry = _build(entry, work, cache, runner, precision, gpus)
         if dry_run:
             print(f"assemble: {output.absolute() if output else 'not asked for (--output DIR)'}")
         elif output is not None:
@@ -93,29 +110,91 @@ def _entry(entry: ModelEntry, provider: str, max_batch_size: int) -> ModelEntry:
     return replace(entry, engine="tensorrt", settings=settings)
 
 
-def _show(entry: ModelEntry, work: Path, runner: ToolRunner, precision: str) -> None:
+def _show(
+    entry: ModelEntry, work: Path, cache: Path, runner: ToolRunner, precision: str, gpus: tuple[Gpu, ...]
+) -> None:
     """Prints what a build would do; fetches nothing."""
-    folder = work / entry.name
-    stages = embedding_stages(entry, folder, {}, 2, precision, {})
-    print(f"{entry.id}: tensorrt, {precision}, in {folder}")
+    folder, precision = _folder(entry, work), _precision(entry, cache, precision)
+    stages = _stages(entry, folder, {}, 2, runner, precision)
+    print(f"{entry.id}: {entry.engine}, {precision}, in {folder}")
+    found = estimate_embedding(entry, cache, precision)
+    for line in report_embedding(found, gpus):
+        print(line)
     print_stages(stages, folder, runner)
+    sys.stdout.flush()
+    if gpus:
+        check_embedding_gpus(entry, found, gpus, precision)
+    else:
+        print("whether a GPU holds it is not known: there is no nvidia-smi (--gpu-memory GIB)")
+    check_embedding_disk(found, cache, work, {})
 
 
-def _build(entry: ModelEntry, work: Path, cache: Path, runner: ToolRunner, precision: str) -> ModelEntry:
-    """The entry with its plan."""
+def _build(
+    entry: ModelEntry, work: Path, cache: Path, runner: ToolRunner, precision: str, gpus: tuple[Gpu, ...]
+) -> ModelEntry:
+    """The entry as it is built, with its plan if it has one."""
     from onnx import load_model
 
-    files = fetch(entry, cache, notify=say)
-    graph = dict(make_parts(entry, files, cache).weights)
-    facts = {item.key: item.value for item in load_model(graph[GRAPH], load_external_data=False).metadata_props}
-    precision = precision or default_precision(files["config.json"])
-    folder = work / entry.name
-    versions = {"container": runner.container} if runner.container else {"tensorrt": installed_version("tensorrt")}
-    stages = embedding_stages(entry, folder, graph, int(facts["vocab_size"]), precision, versions)
+    if not gpus:
+        raise DoesNotFitError("there is no nvidia-smi here: --gpu-memory GIB says what the serving GPU has")
+    folder = _folder(entry, work)
     with build_lock(folder, say):
-        run_stages(folder, stages, runner, say, plan_facts(entry, precision))
+        before = read_manifest(folder)
+        if before.model.get("id", entry.id) != entry.id:
+            raise CatalogError(
+                f"{folder} holds {before.model['id']}: give one of the two another `name` in the catalog"
+            )
+        assumed = _fits(entry, work, cache, _precision(entry, cache, precision), gpus, before.stages)
+        files = fetch(entry, cache, notify=say)
+        precision = _precision(entry, cache, precision)
+        if assumed:
+            _fits(entry, work, cache, precision, gpus, before.stages)
+        graph = dict(make_parts(replace(entry, engine_dir=None), files, cache).weights)
+        facts = {item.key: item.value for item in load_model(graph[GRAPH], load_external_data=False).metadata_props}
+        stages = _stages(entry, folder, graph, int(facts["vocab_size"]), runner, precision)
+        model = plan_facts(entry, precision) if entry.engine == "tensorrt" else cuda_facts(entry)
+        run_stages(folder, stages, runner, say, model)
     print(folder)
-    return finished_plan(entry, work)
+    return finished_plan(entry, work) if entry.engine == "tensorrt" else entry
+
+
+def _fits(
+    entry: ModelEntry,
+    work: Path,
+    cache: Path,
+    precision: str,
+    gpus: tuple[Gpu, ...],
+    made: Mapping[str, object],
+) -> bool:
+    """Says what it takes; whether some of that was assumed. Raises DoesNotFitError."""
+    found = estimate_embedding(entry, cache, precision)
+    for line in report_embedding(found, gpus):
+        say(line)
+    check_embedding_gpus(entry, found, gpus, precision)
+    check_embedding_disk(found, cache, work, made)
+    return not found.known
+
+
+def _folder(entry: ModelEntry, work: Path) -> Path:
+    return work / entry.name if entry.engine == "tensorrt" else cuda_folder(entry, work)
+
+
+def _precision(entry: ModelEntry, cache: Path, asked: str) -> str:
+    """What it computes in; before its `config.json` is here, the catalog's family tells of T5."""
+    if entry.engine != "tensorrt":
+        return PRECISION
+    config = cached_config(entry, cache)
+    return asked or (default_precision(config) if config else "bf16" if entry.family == "t5" else "fp16")
+
+
+def _stages(
+    entry: ModelEntry, folder: Path, graph: Mapping[str, Path], vocabulary: int, runner: ToolRunner, precision: str
+) -> list[Stage]:
+    if entry.engine != "tensorrt":
+        return cuda_stages(entry, folder, graph, vocabulary, runner)
+    image = runner.container
+    versions = {"container": image} if image else {"tensorrt": installed_version("tensorrt")}
+    return embedding_stages(entry, folder, graph, vocabulary, precision, versions)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build.catalog import CatalogError, ModelEntry
+from build.embedding_check import INPUTS, VectorsError, checked_texts, compare, input_file
 from build.embedding_graph import OUTPUT as VECTOR
 from build.embedding_graph import read_encoder
 from build.manifest import read_manifest
@@ -27,15 +28,12 @@ from build.t5_graph import T5Config
 from build.transfer import sha256_of
 
 SHORT = 64  # tokens of the first profile's texts; the second is for all lengths
-CHECKED = (8, 48)  # texts, and tokens of the longest, that are held against the graph
 PRECISIONS = ("fp16", "bf16", "fp32")
-# Cosine of the vectors of plan and graph. FP32 is TF32 on the GPU, FP16 and BF16 have 11 and 8 bits.
-LEAST_COSINE = {"fp16": 0.999, "bf16": 0.995, "fp32": 0.9999}
 VECTORS = "vectors.json"
 
 
 class PlanError(ValueError):
-    """The plan does not compute what the graph does; the message says by how much."""
+    """The compiler ended well and left no plan."""
 
 
 def default_precision(config: Path) -> str:
@@ -57,15 +55,14 @@ def embedding_stages(
         graph: the ONNX graph and its weights, by name. vocabulary: ids of the check are below it.
         precision: one of PRECISIONS.
     """
-    batch, tokens = min(CHECKED[0], _batch(entry)), min(CHECKED[1], entry.context_length)
-    facts = {f"digest of {name}": sha256_of(path) for name, path in graph.items()}
-    files = {name: f"{OUTPUT}/{name}.bin" for name in ("input_ids", "attention_mask")}
+    texts = checked_texts(entry, vocabulary)
     check = ["trtexec", f"--loadEngine={folder / 'plan' / PLAN}"]
-    check += [f"--shapes={_shapes(batch, tokens)}", "--warmUp=0", "--duration=0", "--iterations=1"]
-    check += [f"--loadInputs={','.join(f'{name}:{path}' for name, path in files.items())}"]
+    check += [f"--shapes={_shapes(texts.batch, texts.tokens)}", "--warmUp=0", "--duration=0", "--iterations=1"]
+    check += [f"--loadInputs={','.join(f'{name}:{OUTPUT}/{input_file(name)}' for name in INPUTS)}"]
     check += [f"--exportOutput={OUTPUT}/{VECTORS}"]
+    advice = f"--precision {'fp32' if precision == 'bf16' else 'bf16'} keeps more of the range"
     return [
-        Stage("graph", facts=facts, fill=_links(graph)),
+        graph_stage(graph),
         Stage(
             "plan",
             {"graph": ("*",)},
@@ -77,11 +74,18 @@ def embedding_stages(
             "check",
             {"graph": ("*",), "plan": ("*",)},
             commands=(tuple(check),),
-            fill=_write_inputs(batch, tokens, vocabulary),
-            verify=_compare(folder / "graph" / GRAPH, precision, batch, tokens),
+            fill=texts.write,
+            verify=compare(folder / "graph" / GRAPH, texts, precision, _exported, advice),
             versions=versions,
         ),
     ]
+
+
+def graph_stage(graph: Mapping[str, Path]) -> Stage:
+    """Links to the ONNX graph and its weights, which lie in the cache."""
+    return Stage(
+        "graph", facts={f"digest of {name}": sha256_of(path) for name, path in graph.items()}, fill=_links(graph)
+    )
 
 
 def plan_command(entry: ModelEntry, graph: Path, precision: str) -> tuple[str, ...]:
@@ -136,53 +140,17 @@ def _links(graph: Mapping[str, Path]) -> Callable[[Path], None]:
     return fill
 
 
-def _inputs(batch: int, tokens: int, vocabulary: int) -> dict[str, NDArray[np.int64]]:
-    """Texts of different lengths, the first as long as it can be; ids at random, but always the same."""
-    ids = np.random.default_rng(0).integers(0, vocabulary, (batch, tokens), np.int64)
-    lengths = np.maximum(1, np.linspace(tokens, 1, batch).astype(np.int64))
-    mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
-    return {"input_ids": ids * mask, "attention_mask": mask}
-
-
-def _write_inputs(batch: int, tokens: int, vocabulary: int) -> Callable[[Path], None]:
-    def fill(folder: Path) -> None:
-        for name, values in _inputs(batch, tokens, vocabulary).items():
-            values.tofile(folder / f"{name}.bin")
-
-    return fill
-
-
 def _check_plan(folder: Path) -> None:
     if not (folder / PLAN).is_file() or not (folder / PLAN).stat().st_size:
         raise PlanError(f"{folder / PLAN} is missing or empty, though trtexec ended well")
 
 
-def _compare(graph: Path, precision: str, batch: int, tokens: int) -> Callable[[Path], None]:
-    def check(folder: Path) -> None:
-        import onnxruntime
-
-        inputs = {
-            name: np.fromfile(folder / f"{name}.bin", np.int64).reshape(batch, tokens)
-            for name in ("input_ids", "attention_mask")
-        }
-        session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-        (wanted,) = session.run([VECTOR], inputs)
-        found = _exported(folder / VECTORS, wanted.shape)
-        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
-        cosine = float(((found * wanted).sum(1) / np.maximum(lengths, 1e-12)).min())
-        if not cosine >= LEAST_COSINE[precision]:  # a NaN is no success
-            raise PlanError(
-                f"the plan's vectors differ from the graph's: cosine {cosine:.5f}, {LEAST_COSINE[precision]} is asked "
-                f"for {precision}; --precision {'fp32' if precision == 'bf16' else 'bf16'} keeps more of the range"
-            )
-
-    return check
-
-
-def _exported(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _exported(folder: Path) -> NDArray[np.float32]:
     """What `trtexec --exportOutput` wrote: a list of {"name", "dimensions": "8x384", "values": [...]}."""
+    path = folder / VECTORS
     try:
         tensors = {tensor["name"]: tensor for tensor in json.loads(path.read_text(encoding="utf-8"))}
-        return np.array(tensors[VECTOR]["values"], np.float32).reshape(shape)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PlanError(f"{path}: {error!r}") from error
+        sizes = [int(size) for size in tensors[VECTOR]["dimensions"].split("x")]
+        return np.array(tensors[VECTOR]["values"], np.float32).reshape(sizes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VectorsError(f"{path}: {error!r}") from error

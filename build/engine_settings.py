@@ -55,6 +55,9 @@ ENGINE_SETTINGS: dict[str, dict[str, Setting]] = {
         "lora_prefetch_dir": "",
         "iter_stats_max_iterations": "",
         "request_stats_max_iterations": "",
+        # Of the draft model, if there is one.
+        "draft_gpu_device_ids": "",  # empty: those of the model itself
+        "draft_kv_cache_free_gpu_mem_fraction": 0.2,
     },
     # Names as in TensorRT-LLM's LLM API (LlmArgs, KvCacheConfig).
     "tensorrt_llm_api": {
@@ -74,6 +77,10 @@ ENGINE_SETTINGS: dict[str, dict[str, Setting]] = {
         "llm_args": "",  # JSON: further arguments of LLM, which go over all others
     },
 }
+
+# Defaults of a compiled engine that shares its GPUs with that of its draft model: each takes its fraction of the memory
+# that it finds when it loads.
+BESIDE_A_DRAFT: dict[str, Setting] = {"kv_cache_free_gpu_mem_fraction": 0.6}
 
 GPU_ENGINES = ("tensorrt_llm", "tensorrt_llm_api")  # served from a checkpoint that build/llm_engine.py has built
 

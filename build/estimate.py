@@ -6,12 +6,13 @@ engine that fits by this may still fail by a few percent, one that does not fit 
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from build.catalog import ModelEntry
+from build.catalog import CatalogError, ModelEntry
 from build.gpus import Gpu
 from build.quantization import QUANTIZATIONS
 from build.transfer import SPARE
@@ -39,6 +40,7 @@ class Estimate:
         download: the checkpoint. converted: what is made of it for the compiler, or served. engine: compiled.
         weights, activations: of the running engine. kv_per_token: of one token in the cache.
         tokens_needed: one answer of the full length.
+        cache_fraction: of what weights, activations and runtime leave free, the cache gets this part.
     """
 
     download: int
@@ -48,6 +50,7 @@ class Estimate:
     activations: int
     kv_per_token: int
     tokens_needed: int
+    cache_fraction: float
 
     @property
     def disk(self) -> int:
@@ -56,22 +59,28 @@ class Estimate:
     @property
     def least(self) -> int:
         """GPU memory below which not even one answer of the full length is possible."""
-        return self.weights + self.activations + RUNTIME + self.kv_per_token * self.tokens_needed
+        # One byte more than that: floating-point numbers must not make a GPU of just this size one token too small.
+        cache = math.ceil(self.kv_per_token * self.tokens_needed / self.cache_fraction) + 1
+        return self.weights + self.activations + RUNTIME + cache
 
-    def tokens_in(self, memory: int, fraction: float) -> int:
-        """Tokens that the cache holds on a GPU of this memory, when it gets this fraction of what is left."""
+    def tokens_in(self, memory: int) -> int:
+        """Tokens that the cache holds on a GPU of this memory."""
         left = memory - self.weights - self.activations - RUNTIME
-        return max(0, int(left * fraction) // self.kv_per_token)
+        return max(0, int(left * self.cache_fraction) // self.kv_per_token)
 
 
 def estimate(entry: ModelEntry) -> Estimate:
-    """Of an entry as it is built for a GPU (`ModelEntry.for_gpu`)."""
+    """Of an entry as it is built for a GPU (`ModelEntry.for_gpu`).
+
+    Raises:
+        CatalogError: its setting for the cache's part of the memory is none.
+    """
     assert entry.checkpoint is not None
     model, build, quantization = entry.checkpoint, entry.build, QUANTIZATIONS[entry.quantization]
     # Embeddings and head stay as they are: `quantize.py` leaves them out unless --quantize_lm_head is given.
     embeddings = model.vocab_size * model.hidden_size * (1 if model.tie_word_embeddings else 2)
-    matrices = max(0, model.parameters - embeddings)
-    served = int(matrices * quantization.bytes_per_weight + embeddings * 2)
+    whole = embeddings + model.parameters_of_16_bits
+    served = int(max(0, model.parameters - whole) * quantization.bytes_per_weight + whole * 2)
     source_width = 4 if model.torch_dtype == "float32" else 2
     download = served if model.quantization else model.parameters * source_width
     kv_dtype = kv_cache_dtype(entry)
@@ -79,8 +88,10 @@ def estimate(entry: ModelEntry) -> Estimate:
     kv_heads = max(1, -(-model.num_key_value_heads // build.tensor_parallel))  # fewer heads than GPUs are copied
     layers = -(-model.num_hidden_layers // build.pipeline_parallel)
     # One layer at a time: its input and output, queries, keys and values, and the wide matrices of the MLP, in 16 bits,
-    # twice over for what the compiler keeps in flight; and the logits of a whole batch in FP32.
-    per_token = 2 * (6 * model.hidden_size + 3 * model.intermediate_size // build.tensor_parallel) * 2
+    # twice over for what the compiler keeps in flight; and the logits of a whole batch in FP32. In a mixture of experts
+    # a token is in the MLPs of several.
+    wide = 3 * model.intermediate_size * model.num_experts_per_tok // build.tensor_parallel
+    per_token = 2 * (6 * model.hidden_size + wide) * 2
     logits = build.max_batch_size * model.vocab_size * 4 * 2
     compiled = entry.engine == "tensorrt_llm"
     return Estimate(
@@ -91,7 +102,16 @@ def estimate(entry: ModelEntry) -> Estimate:
         activations=build.max_num_tokens * per_token + logits,
         kv_per_token=2 * layers * kv_heads * model.head_dim * kv_width,
         tokens_needed=entry.context_length,
+        cache_fraction=_cache_fraction(entry),
     )
+
+
+def _cache_fraction(entry: ModelEntry) -> float:
+    setting = _CACHE_FRACTION[entry.engine]
+    fraction = float(entry.settings[setting])
+    if not 0 < fraction <= 1:
+        raise CatalogError(f"{entry.id}: settings.{setting}: {fraction} is no part of the memory: over 0, up to 1")
+    return fraction
 
 
 def kv_cache_dtype(entry: ModelEntry) -> str:
@@ -109,12 +129,12 @@ def report(entry: ModelEntry, found: Estimate, gpus: Sequence[Gpu]) -> list[str]
         f"converted {found.converted / 1e9:,.1f}, engine {found.engine / 1e9:,.1f})",
         f"GPU memory{spread}: weights {found.weights / GIB:,.1f} GiB, activations up to "
         f"{found.activations / GIB:,.1f}, runtime {RUNTIME / GIB:,.1f}, cache {found.kv_per_token / 1024:,.0f} KiB a "
-        f"token: at least {found.least / GIB:,.1f} GiB for one answer of {found.tokens_needed:,} tokens",
+        f"token in {found.cache_fraction:.0%} of the rest: at least {found.least / GIB:,.1f} GiB for one answer of "
+        f"{found.tokens_needed:,} tokens",
     ]
     if gpus:
         memory = min(gpu.memory for gpu in gpus)
-        fraction = float(entry.settings.get(_CACHE_FRACTION[entry.engine], 0.9))
-        tokens = found.tokens_in(memory, fraction)
+        tokens = found.tokens_in(memory)
         answers = tokens // found.tokens_needed
         lines.append(
             f"a GPU of {memory / GIB:,.1f} GiB keeps {tokens:,} tokens: {answers:,} answers of the full length at once "
@@ -134,9 +154,10 @@ def check_gpus(entry: ModelEntry, found: Estimate, gpus: Sequence[Gpu]) -> None:
     for gpu in gpus[: build.world_size]:
         if gpu.capability != (0, 0) and gpu.capability < quantization.least_capability:
             least = ".".join(map(str, quantization.least_capability))
+            published = entry.checkpoint is not None and entry.checkpoint.quantization
             raise DoesNotFitError(
                 f"{entry.id}: {entry.quantization} needs compute capability {least}, {gpu.name} has "
-                f"{'.'.join(map(str, gpu.capability))}; offered are {', '.join(build.offers())}"
+                f"{'.'.join(map(str, gpu.capability))}; offered are {published or ', '.join(build.offers())}"
             )
         if gpu.memory < found.least:
             raise DoesNotFitError(
@@ -146,11 +167,11 @@ def check_gpus(entry: ModelEntry, found: Estimate, gpus: Sequence[Gpu]) -> None:
             )
 
 
-def check_disk(folder: Path, found: Estimate, there: int) -> None:
-    """Raises DoesNotFitError unless the build fits on the folder's disk; `there` bytes of it are made already."""
+def check_disk(folder: Path, needed: int) -> None:
+    """Raises DoesNotFitError unless the disk of the folder, which need not be there yet, takes `needed` more bytes."""
     while not folder.is_dir():
         folder = folder.parent
-    free, needed = shutil.disk_usage(folder).free, max(0, found.disk - there)
+    free = shutil.disk_usage(folder).free
     if free < needed + SPARE:
         raise DoesNotFitError(
             f"{needed / 1e9:,.1f} GB are needed in {folder}, {free / 1e9:,.1f} GB are free: make room, or choose a "

@@ -40,13 +40,11 @@ from build.catalog import (
 )
 from build.hub import Hub
 from build.progress import download_progress
-from build.transfer import FetchError, Notify, Report, SourceFailed, check_file, check_space
+from build.transfer import CHUNK, FetchError, Notify, Report, SourceFailed, check_file, check_space
 from build.wheels import WheelShelf
+from tokentext.cache import cache_folder
 
-
-def cache_folder() -> Path:
-    """Where files are kept: TRITONGATE_CACHE, else `~/.cache/tritongate`."""
-    return Path(os.environ.get("TRITONGATE_CACHE") or Path.home() / ".cache" / "tritongate").expanduser().absolute()
+FICLONE = 0x40049409  # linux/fs.h: the copy shares the original's blocks until one of the two is changed
 
 
 def cached(file: ModelFile, cache: Path) -> Path | None:
@@ -196,11 +194,22 @@ class _Fetcher:
                 raise SourceFailed("no such file")
             if source.path.stat().st_size != file.size:
                 raise SourceFailed(f"{source.path.stat().st_size:,} bytes, {file.size:,} are right")
-            try:
-                os.link(source.path.resolve(), target)
-            except OSError:  # another disk
-                check_space(self._partial, file.size)
-                shutil.copyfile(source.path, target)
+            _copy(source.path, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy that later changes of the original do not reach; without taking space where the file system can do that.
+
+    Raises:
+        FetchError: the disk is too small. OSError.
+    """
+    with source.open("rb") as original, target.open("wb") as copy:
+        try:
+            fcntl.ioctl(copy, FICLONE, original.fileno())
+            return
+        except OSError:  # another disk, or a file system that shares no blocks
+            check_space(target.parent, os.fstat(original.fileno()).st_size)
+        shutil.copyfileobj(original, copy, CHUNK)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -23,15 +23,21 @@ from pydantic.dataclasses import dataclass
 
 from build.quantization import QUANTIZATIONS
 
+DRAFT_LENGTH = 5
+LONGEST_DRAFT = 64  # beyond what is ever accepted; each token of a draft takes a place in every batch
+
 _STRICT = ConfigDict(extra="forbid")
 _Count = Annotated[StrictInt, Field(gt=0)]
 _Text = Annotated[StrictStr, StringConstraints(min_length=1)]
 
 
-def _known(name: str) -> str:
-    if name not in QUANTIZATIONS or not QUANTIZATIONS[name].gpu:
-        known = ", ".join(name for name, found in QUANTIZATIONS.items() if found.gpu)
-        raise ValueError(f"known for a GPU are {known}")
+_SERVED = tuple(name for name, found in QUANTIZATIONS.items() if found.gpu)
+_MADE = tuple(name for name in _SERVED if not QUANTIZATIONS[name].published)
+
+
+def _made(name: str) -> str:
+    if name not in _MADE:
+        raise ValueError(f"known for a GPU are {', '.join(_MADE)}")
     return name
 
 
@@ -42,7 +48,9 @@ class Checkpoint:
     It lies in a repository of a hub (`hub` at `revision`: a commit, a tag or a branch; digests are the hub's own, and
     the commit that a branch stood for is written into the build's manifest), or in a folder (`path`). The numbers are
     those of its `config.json`; they are what an estimate is made from before anything is fetched, and are checked.
-    `quantization` is that of a checkpoint which is published quantized (`hf_quant_config.json`), and the only one then.
+    `quantization` is that of a checkpoint which is published quantized (its `hf_quant_config.json`, or
+    `quantization_config` in its `config.json`), and the only one then; `parameters_of_16_bits` are those that such a
+    checkpoint leaves as they were, besides embeddings and head.
     """
 
     architecture: _Text
@@ -59,20 +67,25 @@ class Checkpoint:
     revision: Annotated[StrictStr, StringConstraints(pattern=r"^[\w.-]+$")] = "main"
     path: Path | None = None
     quantization: StrictStr = ""
+    parameters_of_16_bits: Annotated[StrictInt, Field(ge=0)] = 0
+    num_experts_per_tok: _Count = 1
 
     @model_validator(mode="after")
     def _one_place(self) -> Checkpoint:
         if bool(self.hub) == bool(self.path):
             raise ValueError("exactly one of `hub` and `path` says where the checkpoint is")
         if self.quantization:
-            _known(self.quantization)
+            if self.quantization not in _SERVED:
+                raise ValueError(f"quantization: known for a GPU are {', '.join(_SERVED)}")
+        elif self.parameters_of_16_bits:
+            raise ValueError("parameters_of_16_bits: only of a checkpoint that is published quantized")
         return self
 
     def __str__(self) -> str:
         return f"{self.hub}@{self.revision}" if self.hub else str(self.path)
 
 
-GpuQuantization = Annotated[StrictStr, AfterValidator(_known)]
+GpuQuantization = Annotated[StrictStr, AfterValidator(_made)]
 
 # Names of modules that trtllm-build applies LoRA to (LoraManager.LORA_MODULE_IDS), dense models' own.
 LoraModule = Literal[
@@ -95,8 +108,8 @@ class BuildOptions:
         kv_cache_dtype: "" (what the quantization brings), "auto" (the dtype's own), "fp8" or "int8".
         gather_generation_logits: `generation_logits` on request, the only way to alternatives' probabilities here.
         lora_modules, max_lora_rank: the engine takes LoRA weights for these modules; none: no LoRA.
-        max_draft_len: over 0, the engine checks drafts of that many tokens, which another served model makes and the
-            caller sends as `draft_input_ids` (`trtllm-build --speculative_decoding_mode draft_tokens_external`).
+        draft: `ID` or `ID:QUANTIZATION` of another entry with a checkpoint and the same vocabulary: a small model that
+            writes drafts which this one only checks. max_draft_len: tokens of a draft; with `draft` alone, 5.
         workers: processes that compile; each needs a GPU.
         calib_dataset, calib_size: what a quantization is calibrated on: a data set's name or folder, and samples.
         awq_block_size: weights that share a scale.
@@ -115,7 +128,8 @@ class BuildOptions:
     gather_generation_logits: StrictBool = True
     lora_modules: Annotated[tuple[LoraModule, ...], Field(max_length=16)] = field(default_factory=tuple)
     max_lora_rank: _Count = 64
-    max_draft_len: Annotated[StrictInt, Field(ge=0)] = 0
+    draft: StrictStr = ""
+    max_draft_len: Annotated[StrictInt, Field(ge=0, le=LONGEST_DRAFT)] = 0
     workers: _Count = 1
     calib_dataset: _Text = "cnn_dailymail"
     calib_size: _Count = 512
@@ -127,8 +141,12 @@ class BuildOptions:
             raise ValueError(f"quantization: {self.quantization} is not among `quantizations`")
         if self.chunked_context and not self.paged_kv_cache:
             raise ValueError("chunked_context: needs paged_kv_cache")
-        if self.engine == "tensorrt_llm_api" and self.max_draft_len:
-            raise ValueError("max_draft_len: is compiled into an engine; tensorrt_llm_api compiles none")
+        if self.draft and not self.max_draft_len:
+            object.__setattr__(self, "max_draft_len", DRAFT_LENGTH)
+        if self.max_draft_len and not self.draft:
+            raise ValueError("max_draft_len: `draft` names the model that writes the drafts")
+        if self.draft and not self.paged_kv_cache:
+            raise ValueError("draft: needs paged_kv_cache")
         return self
 
     @property
@@ -138,4 +156,4 @@ class BuildOptions:
 
     def offers(self) -> tuple[str, ...]:
         """Names of the quantizations that may be asked for."""
-        return self.quantizations or tuple(name for name, found in QUANTIZATIONS.items() if found.gpu)
+        return self.quantizations or _MADE

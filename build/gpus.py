@@ -42,6 +42,11 @@ def find_gpus() -> tuple[Gpu, ...]:
     return tuple(_gpu(line) for line in answer.stdout.splitlines() if line.strip())
 
 
+def serving_gpus(gib: float, count: int) -> tuple[Gpu, ...]:
+    """The GPUs that will serve: `count` of `gib` GiB each, or this machine's where `gib` is 0. Raises GpuError."""
+    return (Gpu("a GPU", int(gib * (1 << 30)), 0),) * count if gib else find_gpus()
+
+
 def _gpu(line: str) -> Gpu:
     try:
         name, total, free, capability = (part.strip() for part in line.rsplit(",", 3))

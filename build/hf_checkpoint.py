@@ -1,8 +1,9 @@
 """A Hugging Face checkpoint in a folder: what must be there, and whether it is the model that the catalog means.
 
-Keys of `config.json` are those of `transformers`; a sharded checkpoint's index is `model.safetensors.index.json`
-(`metadata.total_size`, `weight_map`). A safetensors file begins with the length of its header, 8 bytes little-endian,
-and the header, JSON: name -> dtype, shape, data_offsets.
+Keys of `config.json` are those of `transformers`, which has the language model's under `text_config` in most models
+that take images; a sharded checkpoint's index is `model.safetensors.index.json` (`metadata.total_size`, `weight_map`).
+A safetensors file begins with the length of its header, 8 bytes little-endian, and the header, JSON: name -> dtype,
+shape, data_offsets.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ COMPANIONS = (
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    # How a model that takes images wants them.
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+    "chat_template.json",
 )
 
 
@@ -59,6 +65,12 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def language_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of `config.json` that describes the language model: all of it, or `text_config`."""
+    text = config.get("text_config")
+    return text if isinstance(text, Mapping) and "vocab_size" not in config else config
+
+
 def check_config(folder: Path, expected: Checkpoint) -> None:
     """Raises CheckpointError unless `config.json` is that of the model which the catalog describes."""
     config = read_object(folder / CONFIG)
@@ -66,11 +78,13 @@ def check_config(folder: Path, expected: Checkpoint) -> None:
     if architectures != [expected.architecture]:
         found = ", ".join(architectures) if isinstance(architectures, list) else architectures
         raise CheckpointError(f"{folder / CONFIG}: architectures is {found}; the catalog says {expected.architecture}")
-    heads = config.get("num_attention_heads")
+    language = language_config(config)
+    heads, hidden = language.get("num_attention_heads"), language.get("hidden_size")
     defaults = {
         "num_key_value_heads": heads,
-        "head_dim": config["hidden_size"] // heads if heads and isinstance(config.get("hidden_size"), int) else None,
+        "head_dim": hidden // heads if heads and isinstance(hidden, int) else None,
         "tie_word_embeddings": True,  # transformers' own default
+        "num_experts_per_tok": 1,  # a dense model
     }
     for key in (
         "num_hidden_layers",
@@ -80,8 +94,9 @@ def check_config(folder: Path, expected: Checkpoint) -> None:
         "head_dim",
         "vocab_size",
         "tie_word_embeddings",
+        "num_experts_per_tok",
     ):
-        found = config.get(key)
+        found = language.get(key, config.get(key))
         found = defaults.get(key) if found is None else found
         if found != getattr(expected, key):
             raise CheckpointError(f"{folder / CONFIG}: {key} is {found}; the catalog says {getattr(expected, key)}")

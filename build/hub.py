@@ -74,10 +74,24 @@ class Hub:
         """
         if self._unreachable:
             raise SourceFailed(self._unreachable)
-        path = f"{source.hub}/resolve/{source.revision}/{source.file}"
-        url = f"{self._endpoint}/{quote(path)}"
         with self._reaching({"accept-encoding": "identity"}) as client:
-            self._retry(client, url, target, size, report)
+            self._retry(client, self._url(source), target, size, report)
+
+    def reach(self, source: HubSource) -> None:
+        """Asks for a file without fetching it.
+
+        Raises:
+            SourceFailed: no answer within seconds, or another than that it is there.
+        """
+        if self._unreachable:
+            raise SourceFailed(self._unreachable)
+        with self._reaching({}) as client:
+            status = client.head(self._url(source), timeout=CONNECT_TIMEOUT).status_code
+        if status != 200:
+            raise SourceFailed(f"status {status} for {self._url(source)}")
+
+    def _url(self, source: HubSource) -> str:
+        return f"{self._endpoint}/{quote(f'{source.hub}/resolve/{source.revision}/{source.file}')}"
 
     def listing(self, repository: str, revision: str) -> tuple[str, tuple[HubFile, ...]]:
         """The commit that a revision stands for, and all files of it.

@@ -8,7 +8,6 @@ it goes on from there. `--dry-run` prints the estimate and the exact commands, a
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,11 +19,12 @@ import typer
 from build.assemble import BUILD_ERRORS, prepare
 from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
 from build.command import print_stages, resumable, say
+from build.draft_estimate import to_fit
+from build.draft_model import draft_entry
 from build.engine_settings import GPU_ENGINES
-from build.estimate import GIB, DoesNotFitError, check_disk, check_gpus, estimate, report
-from build.fetch import cache_folder
+from build.estimate import DoesNotFitError, check_disk, check_gpus, estimate, report
 from build.gpu_options import Checkpoint
-from build.gpus import Gpu, GpuError, find_gpus
+from build.gpus import Gpu, GpuError, serving_gpus
 from build.hf_checkpoint import CheckpointError
 from build.hub import Hub
 from build.hub_checkpoint import FoundCheckpoint, bring_checkpoint, find_checkpoint, known_checkpoint
@@ -32,8 +32,9 @@ from build.llm_plan import Tools, engines_folder, llm_stages, manifest_facts
 from build.manifest import Manifest, read_manifest
 from build.stages import Stage, build_lock, run_stages
 from build.tool_runner import ToolError
-from build.transfer import FetchError
+from build.transfer import FetchError, Notify
 from build.trtllm_commands import EXAMPLES, UnknownArchitectureError
+from tokentext.cache import cache_folder
 
 ERRORS = (
     *BUILD_ERRORS,
@@ -81,17 +82,19 @@ def build(
     work = work.absolute() if work else engines_folder(cache)
     with resumable(ERRORS):
         given = {key: value for key, value in changes.items() if value}
-        entry = load_catalog(catalog).get(model)
+        known = load_catalog(catalog)
+        entry = known.get(model)
         if (given or max_seq_len) and (entry.engine not in GPU_ENGINES or entry.engine_dir is not None):
             raise CatalogError(f"{entry.id}: nothing is built for it, so its limits are those of the catalog")
         entry = entry.changed(given, max_seq_len)
         if entry.engine in GPU_ENGINES and entry.engine_dir is None:
+            draft = draft_entry(entry, known) if entry.build.draft else None
             tools = Tools(examples, container)
-            gpus = (Gpu("a GPU", int(gpu_memory * GIB), 0),) * entry.build.world_size if gpu_memory else find_gpus()
+            gpus = serving_gpus(gpu_memory, max(each.build.world_size for each in (entry, draft or entry)))
             if dry_run:
-                _show(entry, work, tools, gpus)
+                _show(entry, draft, work, tools, gpus)
             else:
-                _build(entry, work, cache, tools, gpus)
+                _build_all(entry, draft, work, cache, tools, gpus)
         elif dry_run:
             print(f"{entry.id}: {entry.engine}, nothing is compiled; its files are fetched and assembled")
         if dry_run:
@@ -101,31 +104,55 @@ def build(
             print(output.absolute())
 
 
-def _show(entry: ModelEntry, work: Path, tools: Tools, gpus: tuple[Gpu, ...]) -> None:
+def _show(entry: ModelEntry, draft: ModelEntry | None, work: Path, tools: Tools, gpus: tuple[Gpu, ...]) -> None:
     """Prints what a build would do; asks no network."""
-    found, folder = estimate(entry), work / entry.name
-    stages = llm_stages(entry, folder, tools, lambda path: None, {})
-    print(f"{entry.id}: {entry.engine}, {entry.quantization}, from {entry.checkpoint}, in {folder}")
-    for line in report(entry, found, gpus):
-        print(line)
-    runner = tools.runner(entry, _folders(entry, work))
-    print_stages(stages, folder, runner)
+    models = [each for each in (draft, entry) if each is not None]
+    for each in models:
+        print(f"{each.id}: {each.engine}, {each.quantization}, from {each.checkpoint}, in {work / each.name}")
+    _report(entry, draft, gpus, print)
+    for each in models:
+        folder = work / each.name
+        theirs = work / draft.name if draft and each is entry else None
+        stages = llm_stages(each, folder, tools, lambda path: None, {}, theirs)
+        print_stages(stages, folder, tools.runner(each, _folders(each, work)))
     sys.stdout.flush()
     if gpus:
-        check_gpus(entry, found, gpus)
+        _check_gpus(entry, draft, gpus)
     else:
         print("whether a GPU holds it is not known: there is no nvidia-smi (--gpu-memory GIB)")
-    check_disk(work, found, 0)
+    check_disk(work, sum(estimate(each).disk for each in models))
 
 
-def _build(entry: ModelEntry, work: Path, cache: Path, tools: Tools, gpus: tuple[Gpu, ...]) -> None:
-    assert entry.checkpoint is not None
-    found, folder, hub = estimate(entry), work / entry.name, Hub()
-    for line in report(entry, found, gpus):
-        say(line)
+def _build_all(
+    entry: ModelEntry, draft: ModelEntry | None, work: Path, cache: Path, tools: Tools, gpus: tuple[Gpu, ...]
+) -> None:
+    _report(entry, draft, gpus, say)
     if not gpus:
         raise DoesNotFitError("there is no nvidia-smi here: --gpu-memory GIB says what the serving GPUs have")
-    check_gpus(entry, found, gpus)
+    _check_gpus(entry, draft, gpus)
+    if draft is not None:
+        _build(draft, work, cache, tools, None)
+    _build(entry, work, cache, tools, work / draft.name if draft else None)
+    print(work / entry.name)
+
+
+def _report(entry: ModelEntry, draft: ModelEntry | None, gpus: tuple[Gpu, ...], notify: Notify) -> None:
+    for model, found in to_fit(entry, draft):
+        if draft is not None:
+            notify(f"{model.id}:" if model is draft else f"{model.id}, with its draft model if on the same GPUs:")
+        for line in report(model, found, gpus):
+            notify(line)
+
+
+def _check_gpus(entry: ModelEntry, draft: ModelEntry | None, gpus: tuple[Gpu, ...]) -> None:
+    for model, found in to_fit(entry, draft):
+        check_gpus(model, found, gpus)
+
+
+def _build(entry: ModelEntry, work: Path, cache: Path, tools: Tools, draft: Path | None) -> None:
+    """Builds one model; `draft` is the finished build of its draft model."""
+    assert entry.checkpoint is not None
+    found, folder, hub = estimate(entry), work / entry.name, Hub()
     with build_lock(folder, say):
         before = read_manifest(folder)
         if before.model.get("id", entry.id) != entry.id:
@@ -133,13 +160,12 @@ def _build(entry: ModelEntry, work: Path, cache: Path, tools: Tools, gpus: tuple
                 f"{folder} holds {before.model['id']}: give one of the two another `name` in the catalog"
             )
         checkpoint = _checkpoint(entry.checkpoint, before, hub)
-        stages = _stages(entry, folder, tools, checkpoint, cache, hub)
+        stages = _stages(entry, folder, tools, checkpoint, cache, hub, draft)
         made = before.stages.keys()
         download = 0 if "checkpoint" in made else checkpoint.missing_bytes(cache)
         there = (found.converted if "weights" in made else 0) + (found.engine if "engine" in made else 0)
-        check_disk(folder, replace(found, download=download), there)
+        check_disk(folder, max(0, download + found.converted + found.engine - there))
         run_stages(folder, stages, tools.runner(entry, _folders(entry, work)), say, manifest_facts(entry))
-    print(folder)
 
 
 def _checkpoint(wanted: Checkpoint, before: Manifest, hub: Hub) -> FoundCheckpoint:
@@ -155,12 +181,18 @@ def _checkpoint(wanted: Checkpoint, before: Manifest, hub: Hub) -> FoundCheckpoi
 
 
 def _stages(
-    entry: ModelEntry, folder: Path, tools: Tools, checkpoint: FoundCheckpoint, cache: Path, hub: Hub
+    entry: ModelEntry,
+    folder: Path,
+    tools: Tools,
+    checkpoint: FoundCheckpoint,
+    cache: Path,
+    hub: Hub,
+    draft: Path | None,
 ) -> list[Stage]:
     def bring(target: Path) -> None:
         bring_checkpoint(checkpoint, target, cache, hub, say)
 
-    return llm_stages(entry, folder, tools, bring, checkpoint.facts())
+    return llm_stages(entry, folder, tools, bring, checkpoint.facts(), draft)
 
 
 def _folders(entry: ModelEntry, work: Path) -> tuple[Path, ...]:

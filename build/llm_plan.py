@@ -14,7 +14,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from build.catalog import CatalogError, ModelEntry
+from build.catalog import Catalog, CatalogError, ModelEntry
+from build.draft_model import STAGE as DRAFT_STAGE
+from build.draft_model import draft_entry, draft_stage
 from build.gpu_options import BuildOptions
 from build.hf_checkpoint import COMPANIONS, CONFIG, INDEX, QUANTIZED, CheckpointError, check_files, read_object
 from build.manifest import read_manifest
@@ -26,6 +28,7 @@ from build.trtllm_commands import (
     convert_command,
     installed_version,
     is_quantized,
+    max_seq_len,
     quantize_command,
     tokenizer_info_command,
 )
@@ -62,12 +65,14 @@ def llm_stages(
     tools: Tools,
     bring: Callable[[Path], None],
     facts: Mapping[str, str],
+    draft: Path | None = None,
 ) -> list[Stage]:
     """The stages, in order.
 
     Args:
         entry: as it is built (`ModelEntry.for_gpu`). folder: of the build.
         bring: fills a folder with the checkpoint; `facts` identify it.
+        draft: the build of its draft model, if it has one; it need not be there before the stages run.
     Raises:
         UnknownArchitectureError, CatalogError: there is no way from this entry to an engine.
     """
@@ -76,6 +81,8 @@ def llm_stages(
     checkpoint, weights = folder / "checkpoint", folder / "weights"
     needs: dict[str, tuple[str, ...]]
     stages = [Stage("checkpoint", facts=facts, fill=bring, verify=check_files, resumes=True)]
+    if draft is not None:
+        stages.append(draft_stage(entry, checkpoint, draft))
     compiled = entry.engine == "tensorrt_llm"
     if is_quantized(entry):
         command = quantize_command(entry, tools.examples, checkpoint)
@@ -137,12 +144,18 @@ def finished_entry(entry: ModelEntry, work: Path) -> ModelEntry:
     folder = work / entry.name
     manifest = read_manifest(folder)
     facts, last = manifest.model, {"tensorrt_llm": "tokenizer_info", "tensorrt_llm_api": "tokenizer"}
-    if facts.get("id") != entry.id or last.get(str(facts.get("engine"))) not in manifest.stages:
+    needed = [last.get(str(facts.get("engine"))), *([DRAFT_STAGE] if facts.get("build", {}).get("draft") else [])]
+    if facts.get("id") != entry.id or not manifest.stages.keys() >= set(needed):
         raise CatalogError(f"{entry.id}: is not built in {folder}: python build/llm_engine.py {entry.id}")
     engine = str(facts["engine"])
     served = "engine" if engine == "tensorrt_llm" else "weights" if "weights" in manifest.stages else "checkpoint"
     build = TypeAdapter(BuildOptions).validate_python(facts["build"])
-    built = replace(entry, engine=engine, settings=entry.settings if engine == entry.engine else {}, build=build)
+    if build.draft != entry.build.draft:
+        raise CatalogError(
+            f"{entry.id}: build.draft: is {entry.build.draft or 'none'}, the build in {folder} is one for "
+            f"{build.draft or 'none'}: python build/llm_engine.py {entry.id}"
+        )
+    built = entry.replaced(engine=engine, settings=entry.settings if engine == entry.engine else {}, build=build)
     settings = dict(built.settings)
     if engine == "tensorrt_llm":
         settings["max_batch_size"] = build.max_batch_size
@@ -157,6 +170,22 @@ def finished_entry(entry: ModelEntry, work: Path) -> ModelEntry:
         context_length=facts["context_length"],
         settings=settings,
     )
+
+
+def finished_draft(entry: ModelEntry, catalog: Catalog, work: Path) -> ModelEntry:
+    """The draft model of a finished entry that has one, with the folders of its finished build.
+
+    Raises:
+        CatalogError: it is not built, or no longer in the catalog.
+        ManifestError: its manifest cannot be read.
+    """
+    draft = draft_entry(entry, catalog)
+    try:
+        return finished_entry(draft, work)
+    except CatalogError:
+        raise CatalogError(
+            f"{entry.id}: its draft model is not built in {work / draft.name}: python build/llm_engine.py {entry.id}"
+        ) from None
 
 
 def _check_limits(entry: ModelEntry) -> None:
@@ -185,7 +214,7 @@ def _check_engine(entry: ModelEntry) -> Callable[[Path], None]:
         built = config.get("build_config", {})
         wanted = {
             "max_batch_size": entry.build.max_batch_size,
-            "max_seq_len": entry.context_length,
+            "max_seq_len": max_seq_len(entry),
             "max_num_tokens": entry.build.max_num_tokens,
         }
         for key, value in wanted.items():

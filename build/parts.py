@@ -23,8 +23,9 @@ from build import (
 )
 from build.catalog import ModelEntry
 from build.derived import derived
-from build.engine_settings import GPU_ENGINES
+from build.engine_settings import GPU_ENGINES, Setting
 from build.gguf_tokenizer import TokenizerFacts, write_tokenizer
+from build.hf_checkpoint import language_config
 from build.lora_adapters import lora_files
 from build.transfer import sha256_of
 from tokentext.files import TOKENIZER_FILES, tokenizer_digest
@@ -46,6 +47,14 @@ class PartsError(ValueError):
 
 
 @dataclass(frozen=True)
+class Draft:
+    """A draft model: its compiled engine, or its checkpoint, and the settings that it is served with."""
+
+    engine_dir: Path
+    settings: Mapping[str, Setting]
+
+
+@dataclass(frozen=True)
 class Parts:
     """All that is needed to assemble one entry.
 
@@ -59,6 +68,7 @@ class Parts:
         score_activation: of rerankers: `sigmoid` or `none`.
         tokenizer_info: file for a compiled engine's guided decoding, or None.
         loras: the files of LoRA adapters, by their place in the engine's folder.
+        draft: the draft model; None: there is none.
     """
 
     tokenizer: Path
@@ -71,6 +81,7 @@ class Parts:
     score_activation: str = ""
     tokenizer_info: Path | None = None
     loras: Mapping[str, Path] = field(default_factory=dict)
+    draft: Draft | None = None
 
 
 def make_parts(entry: ModelEntry, files: Mapping[str, Path], cache: Path) -> Parts:
@@ -225,7 +236,7 @@ def _for_gpu(entry: ModelEntry) -> Parts:
     compiled = entry.engine == "tensorrt_llm"
     config = _read_json(entry, entry.engine_dir / "config.json")
     key = "pretrained_config.vocab_size" if compiled else "vocab_size"
-    vocab_size = (config.get("pretrained_config", {}) if compiled else config).get("vocab_size")
+    vocab_size = (config.get("pretrained_config", {}) if compiled else language_config(config)).get("vocab_size")
     if not isinstance(vocab_size, int):
         raise PartsError(f"{entry.id}: {entry.engine_dir / 'config.json'} has no {key}")
     if not (entry.tokenizer_dir / "tokenizer.json").is_file():
@@ -233,13 +244,13 @@ def _for_gpu(entry: ModelEntry) -> Parts:
     if entry.tokenizer_info is not None and not entry.tokenizer_info.is_file():
         raise PartsError(f"{entry.id}: tokenizer_info: there is no {entry.tokenizer_info}")
     end_ids, pad_id = _end_ids(entry, entry.tokenizer_dir)
-    version = config.get("version") if compiled else None
+    engine = f"{entry.engine} {config['version']}" if compiled and config.get("version") else entry.engine
     return Parts(
         tokenizer=entry.tokenizer_dir,
         tokenizer_sha256=tokenizer_digest(entry.tokenizer_dir),
         weights={},
         engine_dir=entry.engine_dir,
-        engine=f"{entry.engine} {version}" if version else entry.engine,
+        engine=engine if compiled else _with_version(engine, "tensorrt-llm"),
         weights_sha256=_folder_digest(entry.engine_dir),
         facts=TokenizerFacts(vocab_size, end_ids, end_ids[0] if pad_id is None else pad_id),
         tokenizer_info=entry.tokenizer_info,
@@ -256,6 +267,22 @@ def _end_ids(entry: ModelEntry, folder: Path) -> tuple[tuple[int, ...], int | No
         raise PartsError(f"{entry.id}: {path} names no eos_token_id")
     pad = config.get("pad_token_id")
     return tuple(ids), pad if isinstance(pad, int) else None
+
+
+def with_draft(parts: Parts, draft: ModelEntry) -> Parts:
+    """The parts of a model with those of its draft model, whose build is finished. Raises PartsError.
+
+    Which tokens an answer with a seed has depends on both, so `weights_sha256` is made from both.
+    """
+    assert draft.engine_dir is not None
+    if not (draft.engine_dir / "config.json").is_file():
+        raise PartsError(f"{draft.id}: there is no {draft.engine_dir / 'config.json'}")
+    digests = parts.weights_sha256 + _folder_digest(draft.engine_dir)
+    return replace(
+        parts,
+        draft=Draft(draft.engine_dir, draft.settings),
+        weights_sha256=hashlib.sha256(digests.encode()).hexdigest(),
+    )
 
 
 def _read_json(entry: ModelEntry, path: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Quantization:
         gemm_plugin: for `trtllm-build --gemm_plugin`; NVIDIA's guide recommends none for FP8 beyond batches of 4.
         least_capability: of the GPU, (major, minor).
         gpu: whether a GPU engine takes it; else llama.cpp.
+        published: checkpoints come in it; nothing here makes it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Quantization:
     gemm_plugin: str = "auto"
     least_capability: tuple[int, int] = (7, 0)
     gpu: bool = True
+    published: bool = False
 
 
 _ALL = (
@@ -43,6 +45,8 @@ _ALL = (
     Quantization(
         "nvfp4", "", "nvfp4", 0.5 + 1 / 16, kv_cache_dtype="fp8", gemm_plugin="nvfp4", least_capability=(10, 0)
     ),
+    # gpt-oss: FP4 with a scale of 8 bits per 32. TensorRT-LLM computes it on Hopper and Blackwell.
+    Quantization("mxfp4", "", "", 0.5 + 1 / 32, least_capability=(9, 0), published=True),
     Quantization("q4_k_m", "", "", 4.85 / 8, gpu=False),  # llama.cpp's own figure for 8 billion parameters
 )
 

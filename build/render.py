@@ -32,7 +32,7 @@ def render_config(
         template: a `config.pbtxt` with `${variable}`s.
         variables: their values; strings are escaped, booleans become true and false.
         parameters: added to the configuration's `parameters`. Empty values, here and in the template, are left out.
-        without: names of inputs and outputs to leave out.
+        without: names of inputs and outputs to leave out; an ensemble's steps then do without such an input too.
     Raises:
         RenderError: an unknown variable, a lone `$`, text that is no ModelConfig, or a parameter that is there twice.
     """
@@ -59,6 +59,9 @@ def render_config(
     for tensors in (config.input, config.output):
         for tensor in [tensor for tensor in tensors if tensor.name in without]:
             tensors.remove(tensor)
+    for step in config.ensemble_scheduling.step:  # none where it is no ensemble
+        for key in [key for key, tensor in step.input_map.items() if tensor in without]:
+            del step.input_map[key]
     for key in [key for key, parameter in config.parameters.items() if not parameter.string_value]:
         del config.parameters[key]
     for key, content in parameters.items():

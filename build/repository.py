@@ -1,26 +1,41 @@
 """Writes model folders into a Triton repository that a running Triton may be reading.
 
-A folder is made complete beside the repository and then put into place by a rename, and only if it differs from what
-is there. `.tritongate.json` in the repository lists the folders that were made here: only those are ever replaced or
-removed.
+A folder is made complete beside the repository and then put into place by a rename, or exchanged for the one that is
+there, and only if it differs from that; what consists of other models comes after them. `.tritongate.json` in the
+repository lists the folders that were made here: only those are ever replaced or removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 MANIFEST = ".tritongate.json"
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 class RepositoryError(Exception):
     """The repository cannot be written; the message says why. What was there is still there."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A file that the next build will replace under the same path. The repository keeps it until it is assembled anew:
+    configuration and engine belong together, and a build may fail half-way. So it is linked hard, where disks allow.
+    """
+
+    path: Path
+
+
+Content = bytes | Path | Built
 
 
 @dataclass(frozen=True)
@@ -33,13 +48,14 @@ class ModelFolder:
     """
 
     name: str
-    files: Mapping[str, bytes | Path] = field(default_factory=dict)
+    files: Mapping[str, Content] = field(default_factory=dict)
 
 
 def publish(output: Path, folders: Iterable[ModelFolder], *, copy: bool = False, keep: bool = False) -> list[str]:
     """Makes `output` hold these folders, and none that was made here earlier.
 
     Args:
+        folders: an ensemble before the models that it consists of; they are put into place from the last to the first.
         output: the repository; made if it is not there. Not a mount point itself: folders are made beside it.
         copy: linked files become copies, for a repository that is carried elsewhere.
         keep: folders that were made here earlier stay.
@@ -73,23 +89,22 @@ def _replace(output: Path, wanted: Mapping[str, ModelFolder], made: set[str], co
     changed = [name for name, folder in wanted.items() if not _matches(output / name, folder, copy)]
     stale = sorted(name for name in made - wanted.keys() - kept if (output / name).exists())
     remaining = wanted.keys() | kept
+    scratch = output.parent / f".{output.name}.new"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was broken off
     if not changed and not stale:
         if made != remaining:
             _write_manifest(output, remaining)
         return []
-    scratch = output.parent / f".{output.name}.new"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was broken off
     try:
         for name in changed:
             _write(scratch / "new" / name, wanted[name], copy)
         (scratch / "old").mkdir(parents=True, exist_ok=True)
         # Before the first rename: after a crash, what lies in the repository is still known as made here.
         _write_manifest(output, made | wanted.keys())
-        for name in [*changed, *stale]:
-            if (output / name).exists():
-                _move(output / name, scratch / "old" / name)
-            if name in wanted:
-                _move(scratch / "new" / name, output / name)
+        for name in reversed(changed):
+            _put(scratch / "new" / name, output / name, scratch / "old" / name)
+        for name in stale:
+            _move(output / name, scratch / "old" / name)
         _write_manifest(output, remaining)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -104,9 +119,9 @@ def _write(folder: Path, model: ModelFolder, copy: bool) -> None:
         if isinstance(content, bytes):
             path.write_bytes(content)
         elif copy:
-            shutil.copyfile(content, path)
-        else:
-            path.symlink_to(content.absolute())
+            shutil.copyfile(_source(content), path)
+        elif not (isinstance(content, Built) and _linked_hard(content.path, path)):
+            path.symlink_to(_source(content).absolute())
 
 
 def _matches(folder: Path, model: ModelFolder, copy: bool) -> bool:
@@ -123,15 +138,45 @@ def _matches(folder: Path, model: ModelFolder, copy: bool) -> bool:
     )
 
 
-def _same(path: Path, content: bytes | Path, copy: bool) -> bool:
+def _same(path: Path, content: Content, copy: bool) -> bool:
     if isinstance(content, bytes):
         return not path.is_symlink() and path.read_bytes() == content
+    source = _source(content)
+    if not copy and isinstance(content, Built) and not path.is_symlink():
+        return path.samefile(source)
     if not copy:
-        return path.is_symlink() and path.readlink() == content.absolute() and path.exists()
+        return path.is_symlink() and path.readlink() == source.absolute() and path.exists()
     if path.is_symlink():
         return False
     # Copies keep no trace of where they came from; a new version of weights has another time or another size.
-    return path.stat().st_size == content.stat().st_size and path.stat().st_mtime >= content.stat().st_mtime
+    return path.stat().st_size == source.stat().st_size and path.stat().st_mtime >= source.stat().st_mtime
+
+
+def _source(content: Path | Built) -> Path:
+    return content.path if isinstance(content, Built) else content
+
+
+def _linked_hard(source: Path, target: Path) -> bool:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another disk, or not one's own file
+        return False
+    return True
+
+
+def _put(new: Path, target: Path, old: Path) -> None:
+    """Puts a folder into its place. What was there goes, in the same step where the system has one for that."""
+    if target.exists() and not _exchange(new, target):
+        _move(target, old)
+    if new.exists() and not target.exists():
+        _move(new, target)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Whether the two have taken each other's places: Linux can, on most file systems."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    where = (AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second))
+    return rename is not None and rename(*where, RENAME_EXCHANGE) == 0
 
 
 def _move(source: Path, target: Path) -> None:

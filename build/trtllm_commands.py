@@ -81,11 +81,12 @@ def quantize_command(entry: ModelEntry, examples: Path, checkpoint: Path) -> tup
 def build_command(entry: ModelEntry, converted: Path) -> tuple[str, ...]:
     """The compiler. `--max_input_len` would be 1024 by default; what a prompt may be is for the served limit to say."""
     build, quantization = entry.build, QUANTIZATIONS[entry.quantization]
+    length = max_seq_len(entry)
     command = ["trtllm-build", "--checkpoint_dir", str(converted), "--output_dir", OUTPUT]
     limits = {
         "max_batch_size": build.max_batch_size,
-        "max_input_len": entry.context_length,
-        "max_seq_len": entry.context_length,
+        "max_input_len": length,
+        "max_seq_len": length,
         "max_num_tokens": build.max_num_tokens,
         "max_beam_width": 1,
     }
@@ -105,6 +106,11 @@ def build_command(entry: ModelEntry, converted: Path) -> tuple[str, ...]:
     if build.max_draft_len:
         command += ["--speculative_decoding_mode", "draft_tokens_external", "--max_draft_len", str(build.max_draft_len)]
     return (*command, "--workers", str(build.workers))
+
+
+def max_seq_len(entry: ModelEntry) -> int:
+    """Tokens that the engine has room for: TensorRT-LLM sets those of a draft aside for every request."""
+    return entry.context_length + entry.build.max_draft_len
 
 
 def tokenizer_info_command(examples: Path, tokenizer: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,11 @@ from build.catalog import WheelPart, WheelSource
 from build.transfer import CHUNK, Report, SourceFailed
 
 POLL = 0.2  # seconds
+REACH_TIMEOUT = 5.0  # seconds for a connection to the index
 STALLED = 300.0  # seconds without a new byte before pip is given up
+LONGEST_ERROR = 400  # characters of pip's that are shown
+_BROKEN = re.compile(r"connection broken by (.*)")  # as urllib3, which pip brings along, says it at each new attempt
+_OBJECT = re.compile(r"<[^<>]* object at 0x[0-9a-f]+>: ")
 
 
 class WheelShelf:
@@ -82,6 +87,33 @@ class WheelShelf:
         self._wanted[requirement] -= 1
         if self._wanted[requirement] <= 0:
             shutil.rmtree(self._folder / requirement, ignore_errors=True)
+
+
+def reach(source: WheelSource) -> None:
+    """Asks the package index that pip is configured for whether it has the source's first wheel.
+
+    Raises:
+        SourceFailed: no answer within seconds, or it has none.
+    """
+    name, _, version = source.wheels[0].wheel.partition("==")
+    command = [
+        *(sys.executable, "-m", "pip", "index", "versions", "--no-input", "--disable-pip-version-check"),
+        *("--timeout", f"{REACH_TIMEOUT:.0f}", "--retries", "0", "--only-binary", ":all:", name),
+    ]
+    try:
+        answer = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=3 * REACH_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        raise SourceFailed(f"pip got no answer about {name} within {3 * REACH_TIMEOUT:.0f} s") from None
+    if version not in re.split(r"[\s,()]+", answer.stdout):
+        last = [line for line in answer.stderr.splitlines() if line.startswith("ERROR: ")][-1:]
+        raise SourceFailed(f"pip: {last[0][7:] if last else f'no {name} {version}'}")
 
 
 def _after(before: int, size: int, report: Report) -> Report:
@@ -172,6 +204,11 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _last_error(log: Path) -> str:
+    """The last error; with the broken connection before it: pip calls what it could not look for not to be found."""
     lines = log.read_text(errors="replace").strip().splitlines()
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines or ["it failed without a word"])[-1][:400]
+    last = (errors or lines or ["it failed without a word"])[-1][:LONGEST_ERROR]
+    broken = [found for line in lines if line.startswith("WARNING: ") and (found := _BROKEN.search(line))]
+    if not broken:
+        return last
+    return f"connection broken by {_OBJECT.sub('', broken[-1][1])[:LONGEST_ERROR]}; then: {last}"

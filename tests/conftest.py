@@ -25,7 +25,7 @@ REPOSITORY = pytest.StashKey[Path | Exception]()
 def prepare_repository(config: pytest.Config) -> Path:
     """Fetches what is missing and assembles the repository: once a session, a failure too."""
     from build.assemble import prepare
-    from build.fetch import cache_folder
+    from tokentext.cache import cache_folder
 
     if REPOSITORY not in config.stash:
         reporter = config.pluginmanager.get_plugin("terminalreporter")

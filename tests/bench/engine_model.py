@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from build.catalog import load_catalog
-from build.fetch import cache_folder, fetch
+from build.fetch import fetch
 from build.parts import make_parts
 from build.render import render_config
 from tokentext import TextTokenizer
+from tokentext.cache import cache_folder
 
 SOURCE = Path(__file__).parent / "models" / "token_at_will"
 NAME = "token-at-will_engine"

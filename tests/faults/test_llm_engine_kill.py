@@ -22,6 +22,7 @@ from tests.unit.build.pretend_build import (
     Bench,
     bench_of,
     catalog_text,
+    end_suddenly,
     put_on_hub,
     write_checkpoint,
 )
@@ -82,6 +83,28 @@ def test_killed_in_a_stage_it_goes_on_from_there(
     assert list(bench.manifest(name)["stages"]) == STAGES
     assert not (folder / stage / "half.bin").exists(), "nothing of the broken run is in the result"
     assert (bench.repository / f"{name}_engine" / "engine" / "rank0.engine").is_file()
+
+
+@pytest.mark.parametrize(
+    ("moment", "left", "made"),
+    [
+        (r"open /tokenizer\.partial/generation_config\.json w", ["tokenizer_info"], 3),  # half of it is written
+        (r"os.rename /tokenizer\.partial ", ["tokenizer_info"], 3),
+        # In its place, and the manifest does not know it yet.
+        (r"os.rename#4 /manifest\.json\.new ", ["tokenizer_info"], 3),
+        (r"os.rename#3 /manifest\.json\.new ", ["trtllm-build", "tokenizer_info"], 2),
+    ],
+)
+def test_killed_between_tools_it_goes_on_from_there(tmp_path: Path, moment: str, left: list[str], made: int) -> None:
+    bench = bench_of(tmp_path)
+    end_suddenly(bench, moment)
+    assert list(bench.manifest()["stages"]) == STAGES[:made] and not bench.repository.exists()
+    bench.calls()
+    bench.built()
+    assert bench.calls() == Counter(left)
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        made_here = bench.repository / "tiny_preprocessing" / "tokenizer" / name
+        assert json.loads(made_here.read_text()).items() >= json.loads((tmp_path / "hf" / name).read_text()).items()
 
 
 def test_killed_in_the_download_it_goes_on_at_the_byte(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from launcher.triton_server import TritonServer
 from tests.support.adapter_process import AdapterProcess
@@ -24,6 +26,7 @@ from tests.support.response_client import (
 )
 from tests.support.response_fold import fold
 
+LONG = {**{name: value for name, value in ENDLESS.items() if name != "extra_body"}, **ENDLESS["extra_body"]}
 NOTICED = 25.0  # seconds
 
 
@@ -69,7 +72,16 @@ def test_stopped_it_says_so_at_once(start: Callable[..., AdapterProcess], number
         watched = follow(lambda: events(client, **ENDLESS, background=True, conversation=conversation.id))
         streamed = follow(lambda: events(client, **ENDLESS))
         ids = [one.events[0]["response"]["id"] for one in (watched, streamed)]
-        adapter.process.send_signal(number)
+        with client.responses.connect() as connection:
+            connection.send({"type": "response.create", **LONG})  # type: ignore[misc]
+            ids.append(json.loads(connection.recv_bytes())["response"]["id"])
+            while json.loads(connection.recv_bytes())["type"] != "response.output_text.delta":
+                pass
+            adapter.process.send_signal(number)
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    connection.recv_bytes()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012  # the service restarts
         assert adapter.process.wait(20) == 0
         for one in (watched, streamed):
             one.join(10)

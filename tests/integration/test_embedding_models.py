@@ -14,10 +14,10 @@ import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException
 
 from build.assemble import prepare
-from build.fetch import cache_folder
 from launcher.state import StateLock
 from launcher.triton_server import TritonServer
 from tests.support import models
+from tokentext.cache import cache_folder
 from tokentext.files import TOKENIZER_FILES, tokenizer_digest
 
 REFERENCE = Path(__file__).parent.parent / "data" / "embedding_reference"

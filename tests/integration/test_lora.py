@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from tritonclient.utils import InferenceServerException
 
 from build.assemble import prepare
 from build.catalog import CATALOG
-from build.fetch import cache_folder
 from launcher.triton_server import TritonFailed, TritonServer
 from tests.support import models
 from tests.support.adapter_process import AdapterProcess
@@ -23,6 +23,7 @@ from tests.support.engine_client import EngineClient
 from tests.support.engine_triton import ENGINE, grpc_address
 from tests.support.own_adapter import client_of
 from tests.support.tiny_lora import write_lora
+from tokentext.cache import cache_folder
 
 BASE, ONE, TWO, NONE = models.CHAT, f"{models.CHAT}:one", f"{models.CHAT}:two", f"{models.CHAT}:none"
 PROMPT = list(range(3000, 3100))
@@ -122,3 +123,14 @@ def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
     repository = lora_repository(tmp_path, foreign=(foreign, 1.0))
     with pytest.raises(TritonFailed, match="LoRA adapter"), TritonServer([repository], tmp_path / "state"):
         pass
+
+
+def test_the_text_ensemble_takes_them_too(server: TritonServer) -> None:
+    """Triton's own HTTP passes over what a model does not declare."""
+    url = f"{server.http_url}/v2/models/{ENGINE.removesuffix('_engine')}/generate"
+    body = {"text_input": "Name three colours.", "max_tokens": 12, "temperature": 0.0}
+    with httpx.Client(trust_env=False, timeout=60.0) as client:
+        answers = [client.post(url, json={**body, **more}) for more in ({}, {"lora_task_id": 1}, {"lora_task_id": 2})]
+        assert [answer.status_code for answer in answers] == [200] * 3
+        assert len({answer.json()["text_output"] for answer in answers}) == 3
+        assert client.post(url, json={**body, "lora_task_id": 9}).status_code == 400

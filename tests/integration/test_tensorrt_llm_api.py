@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -72,6 +73,21 @@ async def test_streamed_and_whole(engine: EngineClient, stand_in: StandIn) -> No
     assert not told(stand_in)["streaming"]
     assert "top_token_ids" not in whole.responses[0]
     assert "sequence_index" not in whole.responses[0]
+
+
+async def test_adapters_of_the_text_ensemble(stand_in: StandIn) -> None:
+    """Through Triton's own HTTP, which passes over what a model does not declare."""
+    url = f"{stand_in.server.http_url}/v2/models/{ENGINE.removesuffix('_engine')}/generate"
+    body = {"text_input": "Hello", "max_tokens": 2}
+    async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
+        answers = [await client.post(url, json={**body, **more}) for more in ({}, {"lora_task_id": 1})]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        loras = [event["lora"] for event in stand_in.events("request")[-2:]]
+        assert loras[0] is None
+        assert loras[1]["lora_name"] == "sql"
+        unknown = await client.post(url, json={**body, "lora_task_id": 9})
+        assert unknown.status_code == 400
+        assert "lora_task_id: no adapter 9 is loaded" in unknown.text
 
 
 async def test_counts_echo_and_context(engine: EngineClient) -> None:

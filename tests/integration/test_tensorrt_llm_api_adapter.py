@@ -40,9 +40,8 @@ def client(adapter: AdapterProcess) -> Iterator[openai.OpenAI]:
 
 
 def ask(client: openai.OpenAI, **request: Any) -> Any:
-    return client.chat.completions.create(
-        model=MODEL, messages=user("What is the capital of France?"), **({"max_tokens": 50} | request)
-    )
+    defaults = {"messages": user("What is the capital of France?"), "max_tokens": 50}
+    return client.chat.completions.create(model=MODEL, **(defaults | request))
 
 
 def told(stand_in: StandIn) -> dict[str, Any]:
@@ -112,6 +111,15 @@ def test_the_engines_complaint_names_the_field(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="Grammar parser error") as error:
         ask(client, response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}})
     assert error.value.param == "response_format"
+
+
+def test_images_for_a_model_without(client: openai.OpenAI, stand_in: StandIn) -> None:
+    before = len(stand_in.events("request"))
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    with pytest.raises(openai.BadRequestError, match="image") as error:
+        ask(client, messages=[{"role": "user", "content": [{"type": "text", "text": "What is this?"}, image]}])
+    assert error.value.param == "messages[0].content[1]"
+    assert len(stand_in.events("request")) == before
 
 
 def test_a_client_that_leaves(client: openai.OpenAI, stand_in: StandIn) -> None:

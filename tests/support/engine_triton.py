@@ -8,10 +8,10 @@ from pathlib import Path
 
 from build.assemble import prepare
 from build.catalog import CATALOG
-from build.fetch import cache_folder
 from launcher.state import StateLock
 from launcher.triton_server import TritonServer
 from tests.support import models
+from tokentext.cache import cache_folder
 
 NAME = models.CHAT.rpartition("/")[2]
 ENGINE = f"{NAME}_engine"

@@ -11,9 +11,9 @@ from tokenizers import Tokenizer
 
 from build.assemble import prepare
 from build.catalog import CATALOG
-from build.fetch import cache_folder
 from tests.support import models
 from tests.support.tiny_media_model import write_projector
+from tokentext.cache import cache_folder
 
 MEDIA = "test/media-135m"
 MEDIA_CONTEXT = 2048

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,13 @@ from typing import Any
 
 from build.assemble import prepare
 from build.catalog import load_catalog
-from build.fetch import cache_folder, fetch
+from build.fetch import fetch
 from build.parts import make_parts
 from launcher.state import StateLock
 from launcher.triton_server import TritonServer
 from tests.support import models
 from tests.support.stand_in_imports import STAND_IN
+from tokentext.cache import cache_folder
 
 MODEL = "acme/stand-in"
 ENGINE = "stand-in_engine"
@@ -52,6 +53,8 @@ def stand_in_repository(
     *,
     release: str = "1.3.0",
     loras: Mapping[str, Path] | None = None,
+    config: Mapping[str, Any] | None = None,
+    modalities: Sequence[str] = (),
     **settings: object,
 ) -> tuple[Path, Path]:
     """A repository with the model `MODEL`, and the stand-in's log.
@@ -60,12 +63,14 @@ def stand_in_repository(
         conduct: fields of the stand-in's `Conduct`.
         release: what TensorRT-LLM says it is.
         loras: folders of LoRA adapters, by name.
+        config: more for the checkpoint's config.json.
+        modalities: of the catalog's entry.
         settings: of the engine.
     """
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(parents=True)
     log = folder / "stand_in.log"
-    (checkpoint / "config.json").write_text(json.dumps({"vocab_size": VOCABULARY}))
+    (checkpoint / "config.json").write_text(json.dumps({"vocab_size": VOCABULARY, **(config or {})}))
     (checkpoint / "stand_in.json").write_text(json.dumps({"log": str(log), **(conduct or {})}))
     tokenizer = folder / "tokenizer"
     shutil.copytree(tokenizer_folder(), tokenizer)
@@ -73,11 +78,12 @@ def stand_in_repository(
     values = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
     named = (loras or {}).items()
     adapters = "".join(f'[[models.loras]]\nname = "{name}"\nfolder = "{path}"\n' for name, path in named)
+    taken = f"modalities = {json.dumps(modalities)}\n" if modalities else ""
     catalog = folder / "catalog.toml"
     catalog.write_text(
         f'[[models]]\nid = "{MODEL}"\nkind = "chat"\nengine = "tensorrt_llm_api"\nfamily = "smollm2"\n'
         f'context_length = {CONTEXT}\nowned_by = "acme"\nlicense = "apache-2.0"\ncreated = 2026-01-01\n'
-        f'engine_dir = "{checkpoint}"\ntokenizer_dir = "{tokenizer}"\n[models.settings]\n{values}{adapters}'
+        f'engine_dir = "{checkpoint}"\ntokenizer_dir = "{tokenizer}"\n{taken}[models.settings]\n{values}{adapters}'
     )
     repository = prepare([MODEL], folder / "repository", cache_folder(), catalog=catalog)
     # Triton's Python backend puts the folder of model.py on the path.

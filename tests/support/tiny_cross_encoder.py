@@ -18,8 +18,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from build.assemble import prepare
 from build.catalog import load_catalog
-from build.fetch import cache_folder, fetch
+from build.fetch import fetch
 from tests.support import models as known_models
+from tokentext.cache import cache_folder
 
 BERT = "test/tiny-cross-encoder"
 XLM = "test/tiny-xlm-reranker"

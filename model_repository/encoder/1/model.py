@@ -127,6 +127,8 @@ def _session(weights: str, options: Any, provider: str) -> Any:
             f"provider: {provider} needs ONNX Runtime's {wanted}; here are {', '.join(available)} "
             "(the package onnxruntime-gpu, and a GPU)"
         )
+    # After an error of the provider, `run` would make a new session on the CPU and go on with that.
+    session.disable_fallback()
     return session
 
 

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from .answer_tensors import AnswerTensors
 from .generation import CANCELLED, Generation, Token
 from .reply import Reply
 from .vital_thread import VitalThread
-
-CONTEXT_TOKENS = 8
 
 
 class Delivery:
@@ -98,49 +97,24 @@ def response_tensors(generation: Generation, tokens: list[Token], reason: str | 
         reason: why the answer ended, in the last response.
     """
     request, reply = generation.request, generation.reply
-    wanted = reply.outputs
-    ids = [token.id for token in tokens]
-    echo = not request.streaming and not request.exclude_input
-    shown = [*request.prompt.tolist(), *ids] if echo else ids
-    tensors = [
-        pb_utils.Tensor("output_ids", np.array([[shown]], dtype=np.int32)),
-        pb_utils.Tensor("sequence_length", np.array([[len(shown)]], dtype=np.int32)),
-    ]
-
-    def add(name: str, value: Any, dtype: Any) -> None:
-        if name in wanted:
-            tensors.append(pb_utils.Tensor(name, np.array(value, dtype=dtype)))
-
-    if request.log_probs:
-        log_probs = [token.log_prob for token in tokens]
-        reply.total_log_prob += sum(log_probs)
-        add("output_log_probs", [[log_probs]], np.float32)
-        add("cum_log_probs", [[reply.total_log_prob]], np.float32)
+    tensors = AnswerTensors(
+        request, reply.outputs, tokens, answer=generation.answer, progress=reply, prompt_length=generation.prompt_length
+    )
     if request.alternatives:
         alternatives = [token.alternatives for token in tokens if token.alternatives is not None]
         shape = (1, len(alternatives), request.alternatives)
-        add("top_token_ids", np.array([pair[0] for pair in alternatives]).reshape(shape), np.int32)
-        add("top_log_probs", np.array([pair[1] for pair in alternatives]).reshape(shape), np.float32)
-    if request.return_num_input_tokens:
-        add("num_input_tokens", [[generation.prompt_length]], np.int32)
-    if request.return_num_output_tokens:
-        add("num_output_tokens", [[len(shown)]], np.int32)
-    if "context_ids" in wanted:
-        context = generation.answer[max(0, reply.delivered - CONTEXT_TOKENS) : reply.delivered]
-        if len(context) < CONTEXT_TOKENS and not echo:
-            context = [*request.prompt[len(context) - CONTEXT_TOKENS :].tolist(), *context]
-        add("context_ids", [context], np.int32)
+        tensors.add("top_token_ids", np.array([pair[0] for pair in alternatives]).reshape(shape), np.int32)
+        tensors.add("top_log_probs", np.array([pair[1] for pair in alternatives]).reshape(shape), np.float32)
     if not reply.responded:
         reply.responded = True
-        add("cached_tokens", [[generation.cached_tokens]], np.int32)
-        add("prompt_tokens", [[generation.prompt_length]], np.int32)
+        tensors.add("cached_tokens", [[generation.cached_tokens]], np.int32)
+        tensors.add("prompt_tokens", [[generation.prompt_length]], np.int32)
         scores = generation.prompt_scores
         if scores is not None and scores.complete:  # an answer may be stopped before its prompt is read
-            add("prompt_log_probs", [scores.log_probs], np.float32)
+            tensors.add("prompt_log_probs", [scores.log_probs], np.float32)
             if request.alternatives:
-                add("prompt_top_token_ids", [scores.top_ids], np.int32)
-                add("prompt_top_log_probs", [scores.top_log_probs], np.float32)
+                tensors.add("prompt_top_token_ids", [scores.top_ids], np.int32)
+                tensors.add("prompt_top_log_probs", [scores.top_log_probs], np.float32)
     if reason is not None:
-        add("finish_reason", [[reason.encode()]], np.object_)
-    reply.delivered += len(tokens)
-    return tensors
+        tensors.add("finish_reason", [[reason.encode()]], np.object_)
+    return tensors.made

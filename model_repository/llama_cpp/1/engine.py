@@ -13,16 +13,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .generation import CANCELLED, LENGTH, Generation, GenerationError, Token
-from .llama import Context, LlamaError
+from .llama import Context
+from .llama_library import LlamaError
 from .lora import LoraAdapters
 from .multimodal import Part, TokenPart
 from .prompt_scores import PIECE as SCORED_PIECE
+from .request import QueueFull
 from .slots import ReadingOrder, Slot
 from .vital_thread import VitalThread
-
-
-class QueueFull(Exception):
-    """All slots are taken and so is every place in the queue."""
 
 
 class Receiver(Protocol):

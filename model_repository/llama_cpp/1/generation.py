@@ -37,10 +37,14 @@ class Generation:
     `reply` is what the receiver of the tokens needs to deliver them; it is not looked at here. `guide` is set, at its
     beginning, before the engine gets a generation whose request has one. `media_pieces` are what is left to compute of
     a prompt with media, None without; `prompt_length` counts the prompt's tokens, those that media take among them.
+
+    Args:
+        media: encoded files, until they are read.
     """
 
-    def __init__(self, request: Request, vocab_size: int) -> None:
+    def __init__(self, request: Request, vocab_size: int, media: list[bytes] | None = None) -> None:
         self.request = request
+        self.media = media or []
         self.reply: Any = None
         self.guide: Guide | None = None
         self.answer: list[int] = []

@@ -13,7 +13,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .llama import Context, LlamaError, Model, exported
+from .llama import Context, Model
+from .llama_library import LlamaError, exported
 
 BASE = 0  # in the place of a task id: the model without an adapter
 _POINTER = ctypes.c_void_p

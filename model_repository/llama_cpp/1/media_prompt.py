@@ -1,40 +1,13 @@
-"""Prompts with images and recordings in them: the encoded files of a request, and what llama.cpp computes for them."""
+"""Prompts with images and recordings in them, as the pieces that llama.cpp computes."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from .multimodal import EmbeddingPart, Part, TokenPart
-from .request import RequestError
-
-MAX_MEDIA = 32
-MAX_BYTES = 20_000_000  # of one encoded file
-
-
-def read_media(tensors: Mapping[str, np.ndarray], places: Sequence[int]) -> list[bytes]:
-    """The encoded files of a request, in order.
-
-    Args:
-        tensors: input tensors by name; `media` is a row of byte strings.
-        places: of the media in the prompt.
-    Raises:
-        RequestError: not as many as places, too many, or one is empty or too large.
-    """
-    tensor = tensors.get("media")
-    media = [] if tensor is None else list(tensor.reshape(-1))
-    if len(media) != len(places):
-        raise RequestError("media", f"{len(media)} files for the {len(places)} places (-1) in input_ids")
-    if len(media) > MAX_MEDIA:
-        raise RequestError("media", f"at most {MAX_MEDIA} files, not {len(media)}")
-    for number, data in enumerate(media, 1):
-        if not data:
-            raise RequestError("media", f"file {number} is empty")
-        if len(data) > MAX_BYTES:
-            raise RequestError("media", f"file {number} has {len(data)} bytes; at most {MAX_BYTES} are taken")
-    return media
 
 
 def pieces_of(prompt: np.ndarray, places: Sequence[int], media: Iterable[Sequence[Part]], piece: int) -> deque[Part]:

@@ -8,15 +8,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from .engine import QueueFull
 from .generation import Generation
 from .media_cache import Key, MediaCache
+from .media_files import MAX_WAITING_BYTES
 from .media_prompt import pieces_of
 from .multimodal import MediaError, Part, Projector, TokenPart
-from .request import RequestError
+from .request import QueueFull, RequestError
 from .vital_thread import VitalThread
 
-MAX_WAITING_BYTES = 1_000_000_000  # of all requests whose media are not yet encoded
 _PROBE_SIZE = 4096  # pixels; larger than any model takes an image without making it smaller
 
 

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from .cancellation import CancellationWatch
 from .delivery import Delivery
-from .engine import Engine, QueueFull
+from .engine import Engine
 from .generation import Generation
 from .guides import GuideCompiler, GuideError
-from .llama import Context, LlamaError, Model
+from .llama import Context, Model
+from .llama_library import LlamaError
 from .lora import LoraAdapters, read_sources
-from .media_prompt import read_media
+from .media_files import read_media
 from .media_reader import MediaReader, tokens_at_once
 from .multimodal import Projector
-from .reply import Reply
-from .request import Limits, RequestError, read_request
+from .open_requests import OpenRequests
+from .request import Limits, QueueFull, read_request
 from .threads import default_threads
-
-LAST_WORDS = 5.0  # seconds to tell those who wait that the model has died
 
 
 class TritonPythonModel:
@@ -56,8 +54,15 @@ class TritonPythonModel:
         batch = piece if self._projector is None else max(piece, tokens_at_once(self._projector))
         self._context = Context(self._model, sequences=slots, length=context_length, batch=batch, threads=threads)
         self._guides = GuideCompiler(*vocabulary.pieces(), end_ids)
-        self._outputs = frozenset(output["name"] for output in config["output"])
-        self._delivery = Delivery(self._died)
+        self._requests = OpenRequests(
+            frozenset(output["name"] for output in config["output"]),
+            read=self._read,
+            reserve=lambda _: self._engine.reserve(),
+            begin=self._begin,
+            cancel=self._cancel,
+            ended=self._ended,
+        )
+        self._delivery = Delivery(self._requests.died)
         self._engine = Engine(
             self._context,
             slots=slots,
@@ -65,7 +70,7 @@ class TritonPythonModel:
             piece=piece,
             queue_size=int(settings["max_queue_size"]),
             receiver=self._delivery,
-            died=self._died,
+            died=self._requests.died,
             adapters=adapters,
         )
         self._media: MediaReader | None = None
@@ -78,13 +83,10 @@ class TritonPythonModel:
                 batch=batch,
                 ready=self._media_ready,
                 refuse=self._media_refused,
-                died=self._died,
+                died=self._requests.died,
             )
-        self._watch = CancellationWatch(self._cancel, self._died)
         self._compilers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="guides")
-        self._by_id: dict[str, Generation] = {}
-        self._lock = threading.Lock()
-        for part in (self._delivery, self._engine, self._media, self._watch):
+        for part in (self._delivery, self._engine, self._media, self._requests):
             if part is not None:
                 part.start()
         pb_utils.Logger.log_info(
@@ -104,39 +106,18 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
-            self._accept(request)
+            self._requests.accept(request)
 
-    def _accept(self, triton_request: Any) -> None:
-        sender = triton_request.get_response_sender()
-        tensors = {tensor.name(): tensor.as_numpy() for tensor in triton_request.inputs()}
-        request_id = triton_request.request_id()
-        if "stop" in tensors and tensors["stop"].any():
-            self._stop(request_id, Reply(sender))
-            return
-        outputs = frozenset(triton_request.requested_output_names())
-        if outputs == self._outputs:  # nothing was named: Triton lists everything
-            outputs -= {"context_ids"}
-        try:
-            request = read_request(tensors, self._limits)
-            media = read_media(tensors, request.media_places)
-            generation = Generation(request, self._limits.vocab_size)
-            generation.reply = Reply(sender, outputs, lambda: self._closed(generation, request_id))
-            self._engine.reserve()
-        except RequestError as error:
-            Reply(sender).refuse(str(error), pb_utils.TritonError.INVALID_ARG)
-            return
-        except QueueFull as error:
-            Reply(sender).refuse(str(error), pb_utils.TritonError.UNAVAILABLE)
-            return
-        if request_id:
-            with self._lock:
-                self._by_id[request_id] = generation
-        self._watch.add(generation)
-        if not media or self._media is None:
+    def _read(self, tensors: Mapping[str, np.ndarray]) -> Generation:
+        request = read_request(tensors, self._limits)
+        return Generation(request, self._limits.vocab_size, read_media(tensors, request.media_places))
+
+    def _begin(self, generation: Generation) -> None:
+        if not generation.media or self._media is None:
             self._prepare_guide(generation)
             return
         try:
-            self._media.add(generation, media)
+            self._media.add(generation, generation.media)
         except QueueFull as error:
             self._engine.release()
             generation.reply.refuse(str(error), pb_utils.TritonError.UNAVAILABLE)
@@ -176,46 +157,15 @@ class TritonPythonModel:
             return
         self._engine.submit(generation)
 
-    def _closed(self, generation: Generation, request_id: str) -> None:
-        self._watch.remove(generation)
+    def _ended(self, generation: Generation) -> None:
         if self._media is not None:
             self._media.ended(generation)
-        with self._lock:
-            if self._by_id.get(request_id) is generation:
-                del self._by_id[request_id]
-
-    def _stop(self, request_id: str, reply: Reply) -> None:
-        """TensorRT-LLM's `stop`: ends the running request of the same id; answers with an empty last response."""
-        if not request_id:
-            reply.refuse("stop: a request id is needed", pb_utils.TritonError.INVALID_ARG)
-            return
-        with self._lock:
-            generation = self._by_id.get(request_id)
-        if generation is not None:
-            self._cancel(generation)
-        reply.send_last()
-
-    def _died(self, what: str) -> None:
-        """Ends the process, after an error to everyone who waits.
-
-        Nothing of Triton notices a thread that ended. A process that ended, its supervisor sees, and starts Triton
-        again; Triton itself starts no other and goes on calling the model ready.
-        """
-        deadline = threading.Timer(LAST_WORDS, os._exit, [1])
-        deadline.daemon = True
-        deadline.start()
-        try:
-            pb_utils.Logger.log_error(f"the model ends: {what}")
-            for generation in self._watch.open():
-                generation.reply.refuse(f"the engine has died: {what}", pb_utils.TritonError.INTERNAL)
-        finally:
-            os._exit(1)
 
     def finalize(self) -> None:
         if self._media is not None:
             self._media.stop()
         self._compilers.shutdown()
-        self._watch.stop()
+        self._requests.stop()
         self._engine.stop()
         self._delivery.stop()
         self._context.close()

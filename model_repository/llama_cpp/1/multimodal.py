@@ -3,7 +3,7 @@
 A medium (an image or a recording) becomes a row of parts: tokens that the model wants around and between (begin and
 end marks, separators of an image's tiles) and embeddings that take the place of tokens in the prompt.
 
-As in `llama.py`, structs come from the library's own `*_default` functions, with room to spare, and are checked
+As in `llama_library.py`, structs come from the library's own `*_default` functions, with room to spare, and are checked
 against the documented defaults: another build that moved a field is refused at load.
 
 Source of names, layouts and return codes: `tools/mtmd/mtmd.h` and `mtmd-helper.h` of llama.cpp.
@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 
 from .audio_header import readable_audio
-from .image_header import image_size
-from .llama import LlamaError, Model, _llama
+from .image_header import MAX_PIXELS, image_size
+from .llama import Model
+from .llama_library import LlamaError, llama_library
 
 _ROOM = 256
 _TEXT, _AUDIO = 0, 2  # kinds of chunks; 1 is an image
 # Of one recording, at the 16 kHz that encoders hear: 0.1 s. llama.cpp ends the process where there is but one.
 MIN_SAMPLES = 1600
-MAX_PIXELS = 64_000_000  # of one image: three bytes each while it is decoded
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int32
 
 
@@ -191,9 +191,9 @@ class Projector:
     """
 
     def __init__(self, path: str, model: Model, threads: int) -> None:
-        self._llama = _llama()
-        self._mtmd = _bind(self._llama._library)
-        self._mtmd.mtmd_helper_log_set(ctypes.cast(self._llama._logger, _POINTER), None)
+        self._llama = llama_library()
+        self._mtmd = _bind(self._llama.handle)
+        self._mtmd.mtmd_helper_log_set(ctypes.cast(self._llama.logger, _POINTER), None)
         params = self._mtmd.mtmd_context_params_default()
         params.use_gpu = params.print_timings = params.warmup = False
         params.n_threads = threads

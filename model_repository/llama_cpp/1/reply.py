@@ -44,17 +44,17 @@ class Reply:
 
     def send_last(self, tensors: list[Any] | None = None, error: Any = None) -> None:
         """The last response: tensors, an error, or nothing but the mark that it is the last. The first call counts."""
+        with self._lock:
+            if not self._open:
+                return
+            self._open = False
         try:
-            with self._lock:
-                if not self._open:
-                    return
-                self._open = False
-                if error is not None:
-                    self._sender.send(pb_utils.InferenceResponse(error=error), flags=_FINAL)
-                elif tensors is not None:
-                    self._sender.send(pb_utils.InferenceResponse(tensors), flags=_FINAL)
-                else:
-                    self._sender.send(flags=_FINAL)
+            if error is not None:
+                self._sender.send(pb_utils.InferenceResponse(error=error), flags=_FINAL)
+            elif tensors is not None:
+                self._sender.send(pb_utils.InferenceResponse(tensors), flags=_FINAL)
+            else:
+                self._sender.send(flags=_FINAL)
         finally:
             if self._closed is not None:
                 self._closed()

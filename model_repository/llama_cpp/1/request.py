@@ -26,6 +26,10 @@ class RequestError(ValueError):
         super().__init__(f"{tensor}: {problem}")
 
 
+class QueueFull(Exception):
+    """No more requests are taken at present; the message says what is full."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What requests are checked against.

@@ -128,17 +128,21 @@ def _value(entry: Any) -> float:
 
 
 class Generation:
-    """One request in flight. `reply` is its way back; `result` the LLM API's object, once there is one."""
+    """One request in flight. `reply` is its way back; `result` the LLM API's object, once there is one.
 
-    def __init__(self, request: Request, extras: Extras) -> None:
+    Args:
+        media: encoded files, until they are read.
+    """
+
+    def __init__(self, request: Request, extras: Extras, media: list[bytes] | None = None) -> None:
         self.request = request
         self.extras = extras
+        self.media = media or []
         self.reply: Any = None
         self.result: Any = None
         self.task: Any = None
         self.cancelled = False
         self.aborted = False
-        self.closed = False  # whether its place is free again
         self.prompt_length = len(request.prompt)
         self.cached_tokens: int | None = None
         self.prompt_scores: list[Token] | None = None

@@ -80,8 +80,26 @@ def llm_args(settings: Mapping[str, str], adapters: Mapping[int, Adapter]) -> di
         }
         known = field_names(lora_config)
         args["lora_config"] = lora_config(**{key: value for key, value in values.items() if key in known})
+    args.update(_drafts(settings))
     args.update(_json_object(settings, "llm_args"))
     return {key: value for key, value in args.items() if value is not None}
+
+
+def _drafts(settings: Mapping[str, str]) -> dict[str, Any]:
+    """What has a draft model write tokens that the model checks. Releases have renamed where its checkpoint is said."""
+    folder = settings.get("speculative_model_dir")
+    if not folder:
+        return {}
+    kind = first_import("tensorrt_llm.llmapi:DraftTargetDecodingConfig")
+    known = field_names(kind)
+    place = next((name for name in ("speculative_model", "speculative_model_dir") if name in known), None)
+    if place is None:
+        raise SettingError("speculative_model_dir: this TensorRT-LLM release takes no draft model")
+    config = kind(**{"max_draft_len": _count(settings, "max_draft_len"), place: folder})
+    args = {"speculative_config": config}
+    if "disable_overlap_scheduler" in _known_args():
+        args["disable_overlap_scheduler"] = True  # TensorRT-LLM's guide: two models are not run ahead of each other
+    return args
 
 
 def _known_args() -> frozenset[str]:

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import triton_python_backend_utils as pb_utils
 
+from .answer_tensors import AnswerTensors
 from .generation import AnswerSequence, Generation, Token
-
-CONTEXT_TOKENS = 8
 
 Add = Callable[[str, Any, Any], None]
 
@@ -22,40 +20,24 @@ def response_tensors(generation: Generation, sequence: AnswerSequence, tokens: l
         tokens: of the answer, those not yet delivered. The reason of its end goes along, once.
     """
     request, reply = generation.request, generation.reply
-    ids = [token.id for token in tokens]
-    echo = not request.streaming and not request.exclude_input
-    shown = [*request.prompt.tolist(), *ids] if echo else ids
-    tensors = [
-        pb_utils.Tensor("output_ids", np.array([[shown]], dtype=np.int32)),
-        pb_utils.Tensor("sequence_length", np.array([[len(shown)]], dtype=np.int32)),
-    ]
-
-    def add(name: str, value: Any, dtype: Any) -> None:
-        if name in reply.outputs:
-            tensors.append(pb_utils.Tensor(name, np.array(value, dtype=dtype)))
-
+    tensors = AnswerTensors(
+        request,
+        reply.outputs,
+        tokens,
+        answer=sequence.answer,
+        progress=sequence,
+        prompt_length=generation.prompt_length,
+    )
+    add = tensors.add
     if generation.extras.sequences > 1:
         add("sequence_index", [[sequence.index]], np.int32)
-    if request.log_probs:
-        log_probs = [token.log_prob for token in tokens]
-        sequence.total_log_prob += sum(log_probs)
-        add("output_log_probs", [[log_probs]], np.float32)
-        add("cum_log_probs", [[sequence.total_log_prob]], np.float32)
     if request.alternatives:
         _add_alternatives(add, "top", tokens, request.alternatives)
-    if request.return_num_input_tokens:
-        add("num_input_tokens", [[generation.prompt_length]], np.int32)
-    if request.return_num_output_tokens:
-        add("num_output_tokens", [[len(shown)]], np.int32)
-    if "context_ids" in reply.outputs:
-        context = sequence.answer[max(0, sequence.delivered - CONTEXT_TOKENS) : sequence.delivered]
-        if len(context) < CONTEXT_TOKENS and not echo:
-            context = [*request.prompt[len(context) - CONTEXT_TOKENS :].tolist(), *context]
-        add("context_ids", [context], np.int32)
     if not reply.responded:
         reply.responded = True
         if generation.cached_tokens is not None:
             add("cached_tokens", [[generation.cached_tokens]], np.int32)
+        add("prompt_tokens", [[generation.prompt_length]], np.int32)
         scores = generation.prompt_scores
         if scores is not None:
             add("prompt_log_probs", [[token.log_prob for token in scores]], np.float32)
@@ -66,8 +48,7 @@ def response_tensors(generation: Generation, sequence: AnswerSequence, tokens: l
         add("finish_reason", [[sequence.reason.encode()]], np.object_)
         if generation.extras.perf_metrics and generation.result is not None:
             _add_perf_metrics(add, generation.result.outputs[sequence.index])
-    sequence.delivered += len(tokens)
-    return tensors
+    return tensors.made
 
 
 def _add_alternatives(add: Add, prefix: str, tokens: list[Token], width: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
@@ -15,7 +15,7 @@ from .responses import response_tensors
 from .vital_thread import VitalThread
 
 HEALTH_PERIOD = 1.0  # seconds between two looks at the LLM's processes
-Submit = Callable[[Generation], Any]
+Submit = Callable[[Generation], Awaitable[Any]]
 
 
 class Runner:
@@ -23,7 +23,8 @@ class Runner:
 
     Args:
         llm: the LLM API's `LLM`, or something with its `_check_health`.
-        submit: makes the call of `LLM.generate_async` for a generation; returns its RequestOutput.
+        submit: makes the call of `LLM.generate_async` for a generation, whose `result` it sets too; returns its
+            RequestOutput.
         errors: exceptions by which TensorRT-LLM refuses or fails one request alone.
         died: called, from the loop's thread, when the LLM cannot go on; says why.
         observe: a coroutine that runs beside the generations, for metrics.
@@ -73,6 +74,8 @@ class Runner:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         beside = [self._loop.create_task(self._watch_health()), self._loop.create_task(self._observe())]
+        for task in beside:
+            task.add_done_callback(self._ended_beside)
         try:
             self._loop.run_forever()
             left = [*beside, *self._running]
@@ -81,6 +84,11 @@ class Runner:
             self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         finally:
             self._loop.close()
+
+    def _ended_beside(self, task: asyncio.Task[None]) -> None:
+        """An exception in a task of its own stops nothing: without this, nobody would look after the LLM any more."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._died(f"what runs beside the requests ended with {error!r}")
 
     async def _watch_health(self) -> None:
         """Requests to a dead LLM wait for ever: nothing but this would end them."""
@@ -126,10 +134,11 @@ class Runner:
             self._abort(generation)  # also where the thread is stopped
             self._end_cancelled(generation)
         except RequestError as error:
+            self._abort(generation)
             reply.refuse(str(error), pb_utils.TritonError.INVALID_ARG)
         except self._errors as error:
             self._abort(generation)
-            tensor = blamed(str(error), generation.request.guide is not None)
+            tensor = self._at_fault(generation, error)
             if tensor is not None:
                 reply.refuse(f"{tensor}: {error}", pb_utils.TritonError.INVALID_ARG)
             else:
@@ -143,10 +152,28 @@ class Runner:
             if not hasattr(self._llm, "_check_health") or not self.healthy:
                 self._died(repr(error))
             pb_utils.Logger.log_error(f"a request failed: {error!r}")
+            if self._at_fault(generation, error) == "media":
+                reply.refuse(f"media: {error!r}", pb_utils.TritonError.INVALID_ARG)
+            else:
+                reply.refuse(f"TensorRT-LLM: {error!r}", pb_utils.TritonError.INTERNAL)
+        except (KeyboardInterrupt, SystemExit):
+            raise  # asyncio hands these on: they end the loop, and so the model
+        except BaseException as error:
+            # A panic of Rust code, which is no Exception. asyncio keeps it with the task, and nobody looks there.
+            self._abort(generation)
+            pb_utils.Logger.log_error(f"a request failed: {error!r}")
             reply.refuse(f"TensorRT-LLM: {error!r}", pb_utils.TritonError.INTERNAL)
 
+    def _at_fault(self, generation: Generation, error: Exception) -> str | None:
+        """The tensor that an error is about. What fails before there is a result are the media of a request that has
+        any: everything else of it was checked before."""
+        tensor = blamed(str(error), generation.request.guide is not None)
+        if tensor is None and generation.request.media_places and generation.result is None:
+            return "media"
+        return tensor
+
     async def _generate(self, generation: Generation) -> None:
-        result = generation.result = self._submit(generation)
+        result = generation.result = await self._submit(generation)
         async for _ in result:
             last = bool(result.finished)
             self._advance(generation, last)

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from build.catalog import load_catalog
-from build.fetch import cache_folder, fetch
+from build.fetch import fetch
 from build.parts import Parts, make_parts
 from tests.support import models
 from tests.unit.build.file_server import FileServer, file_server
 from tests.unit.build.model_files import CONTENT, HUB_PATH
+from tokentext.cache import cache_folder
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, models
 
 ROOT = Path(__file__).parents[3]
 TOOLS = ROOT / "tests" / "support" / "pretend_tools"
+SUDDEN_END = ROOT / "tests" / "support" / "sudden_end"
 SHAPE = {
     "num_hidden_layers": 2,
     "hidden_size": 64,
@@ -174,6 +175,14 @@ def bench_of(tmp_path: Path, build: str = "", **changes: object) -> Bench:
     bench = Bench(tmp_path)
     bench.catalog.write_text(catalog_text('path = "hf"', build, **changes))
     return bench
+
+
+def end_suddenly(bench: Bench, moment: str, *arguments: str) -> None:
+    """A call that dies by SIGKILL at a moment: `tests/support/sudden_end`."""
+    path = os.pathsep.join([str(SUDDEN_END), bench.environment.get("PYTHONPATH", "")])
+    dying = replace(bench, environment={**bench.environment, "SUDDEN_END": moment, "PYTHONPATH": path})
+    answer = dying.run(*arguments)
+    assert answer.returncode == -signal.SIGKILL, f"{moment} did not come: {answer.stderr}"
 
 
 def _interruptible() -> None:

@@ -15,12 +15,12 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from build import assemble
 from build.assemble import prepare
 from build.catalog import CATALOG, CatalogError
-from build.fetch import cache_folder
 from build.parts import PartsError
 from build.repository import RepositoryError
 from tests.support import models
 from tests.support.own_models import MEDIA, media_repository, triton_name
 from tests.support.tiny_cross_encoder import BERT, CONTEXT, XLM, reranker_repository
+from tokentext.cache import cache_folder
 from tokentext.files import tokenizer_digest
 from tokentext.tokenizer import TextTokenizer
 

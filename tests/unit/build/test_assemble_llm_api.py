@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,13 @@ def test_it_is_described_and_told_what_to_load(tmp_path: Path) -> None:
     assert not {"sampler_type", "kv_cache_dtype", "lora_adapters", "llm_args"} & parameters.keys()
 
 
+def test_the_release_is_noted_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a source of `system_fingerprint`: another release may answer otherwise."""
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.3.0" if name == "tensorrt-llm" else real(name))
+    assert parameters_of(config_of(tmp_path))["engine"] == "tensorrt_llm_api 1.3.0"
+
+
 def test_settings_go_over_the_build(tmp_path: Path) -> None:
     settings = {"tensor_parallel_size": 8, "kv_cache_dtype": "fp8", "enable_block_reuse": False}
     parameters = parameters_of(config_of(tmp_path, **settings))
@@ -51,14 +59,35 @@ def test_settings_go_over_the_build(tmp_path: Path) -> None:
 
 
 def test_adapters_are_declared_where_there_are_any(tmp_path: Path) -> None:
+    def taken(folder: Path) -> set[str]:
+        ensemble = ModelConfig()
+        path = folder / "repository" / ENGINE.removesuffix("_engine") / "config.pbtxt"
+        text_format.Parse(path.read_text(encoding="utf-8"), ensemble)
+        engine = ensemble.ensemble_scheduling.step[1]
+        assert engine.model_name == ENGINE
+        assert ("lora_task_id" in engine.input_map) == ("lora_task_id" in {tensor.name for tensor in ensemble.input})
+        return set(engine.input_map)
+
     names = {tensor.name for tensor in config_of(tmp_path / "without").input}
-    assert "lora_task_id" not in names
+    assert "lora_task_id" not in names | taken(tmp_path / "without")
     assert "num_return_sequences" in names
     config = config_of(tmp_path / "with", loras={"sql": write_lora(tmp_path / "sql")})
-    assert "lora_task_id" in {tensor.name for tensor in config.input}
+    assert "lora_task_id" in {tensor.name for tensor in config.input} & taken(tmp_path / "with")
     (adapter,) = json.loads(parameters_of(config)["lora_adapters"]).values()
     assert adapter["name"] == "sql"
     assert (Path(adapter["path"]) / "adapter_model.safetensors").is_file()
+
+
+def test_media_are_declared_where_the_entry_takes_images(tmp_path: Path) -> None:
+    def declared(config: ModelConfig) -> set[str]:
+        return {tensor.name for tensor in (*config.input, *config.output)} & {"media", "prompt_tokens"}
+
+    without = config_of(tmp_path / "without")
+    assert declared(without) == set()
+    assert "modalities" not in parameters_of(without)
+    config = config_of(tmp_path / "with", modalities=["text", "image"])
+    assert declared(config) == {"media", "prompt_tokens"}
+    assert parameters_of(config)["modalities"] == "text,image"
 
 
 def test_shared_code_is_there_as_files(tmp_path: Path) -> None:

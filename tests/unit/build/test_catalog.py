@@ -48,6 +48,8 @@ def test_the_catalog_that_ships() -> None:
         "llama-3.3-70b-instruct",
         "qwen2.5-7b-instruct",
         "nvidia-llama-3.1-8b-instruct-fp8",
+        "qwen2.5-vl-7b-instruct",
+        "gpt-oss-20b",
     ]
     chat = catalog.get("qwen/qwen2.5-coder-0.5b-instruct")
     assert chat.settings["slots"] == 4 and chat.context_length == 8192 and chat.weights.size == 491_400_064
@@ -78,6 +80,40 @@ def test_a_projector_and_modalities_go_together(tmp_path: Path) -> None:
     load(tmp_path, text.replace("created", 'modalities = ["text", "audio"]\ncreated'))
     with pytest.raises(CatalogError, match="one file of role mmproj"):
         load(tmp_path, text.replace("created", 'modalities = ["text", "audio"]\ncreated').replace("p.gguf", "p.bin"))
+
+
+VISION = """
+[[models]]
+id = "me/sees"
+kind = "chat"
+engine = "tensorrt_llm_api"
+family = "tiny"
+context_length = 64
+owned_by = "me"
+license = "mit"
+created = 2024-01-02
+modalities = ["text", "image"]
+engine_dir = "checkpoint"
+tokenizer_dir = "tokenizer"
+"""
+
+
+def test_images_for_a_gpu_need_the_engine_that_takes_them(tmp_path: Path) -> None:
+    load(tmp_path, VISION)
+    with pytest.raises(CatalogError, match=r"modalities: tensorrt_llm takes text only: .*; tensorrt_llm_api takes"):
+        load(tmp_path, VISION.replace("_api", ""))
+    with pytest.raises(CatalogError, match="modalities: tensorrt_llm_api takes text and images only"):
+        load(tmp_path, VISION.replace('"image"', '"image", "audio"'))
+
+
+def test_what_a_checkpoint_takes_is_what_its_engine_takes() -> None:
+    catalog = load_catalog()
+    assert catalog.get("qwen/qwen2.5-vl-7b-instruct").modalities == ("text", "image")
+    with pytest.raises(CatalogError, match="quantization: fp8 is not offered"):
+        catalog.get("qwen/qwen2.5-vl-7b-instruct:fp8")
+    seeing = catalog.get("qwen/qwen2.5-vl-7b-instruct")
+    with pytest.raises(CatalogError, match="modalities: tensorrt_llm takes text only"):
+        seeing.changed({"engine": "tensorrt_llm"})
 
 
 WEIGHTS = CHAT.replace('"chat"', '"reranker"').replace("llama_cpp", "onnxruntime").replace("tiny.gguf", "t.safetensors")

