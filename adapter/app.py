@@ -51,6 +51,7 @@ from adapter.tools.search_provider import SearchProvider
 from adapter.triton.channel import TritonChannel
 from adapter.triton.registry import ModelRegistry
 from adapter.triton.tokenizers import TokenizerSource
+from tokentext.cache import cache_folder
 
 VERSION = "0.1.0"
 
@@ -81,20 +82,20 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
         embedder = Embedder(channel, registry, settings.embedding_model, settings.request_timeout)
         ingestion = Ingestion(store, media.documents, embedder)
         app.state.services = Services(
-            settings,
-            channel,
-            registry,
-            media,
-            store,
-            archive,
-            runs,
-            Sealer(store.secret()),
-            PromptTemplates(settings.prompts),
-            mcp,
-            search,
-            embedder,
-            ingestion,
-            VectorSearch(store, embedder),
+            settings=settings,
+            channel=channel,
+            registry=registry,
+            media=media,
+            store=store,
+            archive=archive,
+            runs=runs,
+            sealer=Sealer(store.secret()),
+            prompts=PromptTemplates(settings.prompts),
+            mcp=mcp,
+            search=search,
+            embedder=embedder,
+            ingestion=ingestion,
+            vector_search=VectorSearch(store, embedder),
         )
         registry.start()
         runs.start()
@@ -153,7 +154,7 @@ def create_app(settings: Settings, keys: KeyRing) -> FastAPI:
 
 def default_cache() -> Path:
     """Where tokenizers from Triton are kept: beside the weights that the set-up downloads."""
-    return Path(os.environ.get("TRITONGATE_CACHE") or Path.home() / ".cache" / "tritongate") / "tokenizers"
+    return cache_folder() / "tokenizers"
 
 
 def default_store_url() -> str:

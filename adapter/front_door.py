@@ -14,7 +14,7 @@ from adapter.errors import APIError, internal, overloaded, stopping, timed_out, 
 from adapter.request_context import RequestContext, open_context
 from adapter.security.body_limit import check_content_length, limited
 from adapter.security.exposure import is_local_host_header
-from adapter.security.keys import KeyRing
+from adapter.security.keys import APIKey, KeyRing
 from adapter.telemetry import metrics
 from adapter.telemetry.logs import describe_exception
 
@@ -78,7 +78,9 @@ class FrontDoor:
         except (Exception, asyncio.CancelledError) as error:
             # An answer that has begun is left as it is: uvicorn closes the connection, and the client sees it cut off.
             failure = _failure_of(error, context)
-            if not status:
+            if status:
+                context.error_code = failure.code or failure.type
+            else:
                 await send_error(counted_send, failure, context)
         finally:
             self._in_flight -= 1
@@ -120,7 +122,8 @@ class FrontDoor:
             return
         headers = dict(scope["headers"])
         if self._keys.required:
-            context.key_id = self._key_id(headers.get(b"authorization", b""))
+            key = self._key(headers.get(b"authorization", b""))
+            context.key_id, context.key_name = key.id, key.name
         elif not is_local_host_header(headers.get(b"host", b"").decode("latin-1")):
             raise APIError(
                 403,
@@ -138,7 +141,7 @@ class FrontDoor:
     def _largest_body(self, scope: Scope) -> int:
         return self._max_upload if scope["path"] in _UPLOADS else self._max_body
 
-    def _key_id(self, authorization: bytes) -> str:
+    def _key(self, authorization: bytes) -> APIKey:
         scheme, _, key = authorization.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise unauthorized(
@@ -149,7 +152,7 @@ class FrontDoor:
         known = self._keys.identify(key.strip())
         if known is None:
             raise unauthorized("Incorrect API key provided.")
-        return known.id
+        return known
 
 
 def _check_origin(headers: dict[bytes, bytes]) -> None:
@@ -211,6 +214,7 @@ def _record(scope: Scope, context: RequestContext, status: int, seconds: float) 
         "status": status,
         "ms": round(seconds * 1000, 1),
         **({"key": context.key_id} if context.key_id else {}),
+        **({"key_name": context.key_name} if context.key_name else {}),
         **({"error": context.error_code} if context.error_code else {}),
         **context.fields,
     }

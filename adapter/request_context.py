@@ -16,6 +16,7 @@ _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 @dataclass
 class RequestContext:
     """request_id: `x-request-id` of request and answer. key_id: whose key it came with, None without keys.
+    key_name: what the keys file calls that key, "" if nothing; for the log.
 
     abandoned: the client has left. expired: it was given up after the longest time an answer may take.
     error_code: OpenAI's code of the error that ended it. fields: further facts for the log, never text of a prompt.
@@ -23,6 +24,7 @@ class RequestContext:
 
     request_id: str
     key_id: str | None = None
+    key_name: str = ""
     error_code: str | None = None
     abandoned: bool = False
     expired: bool = False

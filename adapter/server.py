@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from adapter.telemetry import logs
 logger = logging.getLogger("tritongate.server")
 
 _BACKLOG = 1024
+_ENDED_WITHIN = 5  # seconds that answers have to end when they are cancelled at a stop
 _KEEP_ALIVE = 75  # seconds; longer than the usual load balancer's, so that it is the one to close
 
 
@@ -37,8 +39,8 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None
         KeysFileError: the keys file cannot be used.
         SystemExit: the address cannot be listened on.
     """
-    keys = KeyRing.load(settings)
-    check_exposure(settings, keys)
+    keys = KeyRing.load(settings.api_keys, settings.api_keys_file)
+    check_exposure(settings.host, keys)
     logs.configure(settings.log_level, settings.log_format)
     app = create_app(settings, keys)
     config = uvicorn.Config(
@@ -55,16 +57,28 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=round(settings.shutdown_timeout),
+        # Ours comes first, and says what it does in one line; this is for what does not end when it is cancelled.
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout) + _ENDED_WITHIN,
     )
-    _Server(config, app, on_ready).run()
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    _Server(config, app, on_ready, settings.shutdown_timeout).run()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether the front door's line of the request does not say it already: it has the reason, and the request id."""
+    return record.getMessage() != "ASGI callable returned without completing response."
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which after a signal returns to its caller instead of raising the signal again."""
+    """uvicorn's server, which after a signal returns to its caller instead of raising the signal again.
 
-    def __init__(self, config: uvicorn.Config, app: Any, on_ready: Callable[[str], None]) -> None:
+    Args:
+        patience: seconds that open answers have at a stop.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: Any, on_ready: Callable[[str], None], patience: float) -> None:
         super().__init__(config)
+        self._patience = patience
         self._app = app
         self._on_ready = on_ready
         self._announcing: asyncio.Task[None] | None = None
@@ -81,9 +95,22 @@ class _Server(uvicorn.Server):
         if self._announcing is not None:
             self._announcing.cancel()
         if self.server_state.tasks:
-            fields = {"open": len(self.server_state.tasks), "seconds": self.config.timeout_graceful_shutdown}
+            fields = {"open": len(self.server_state.tasks), "seconds": self._patience}
             logger.info("stopping: open answers may finish; Ctrl-C again ends them", extra={"fields": fields})
-        await super().shutdown(sockets)
+        self._app.state.services.runs.expect_stop()
+        ending = asyncio.get_running_loop().create_task(self._end_open_answers())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _end_open_answers(self) -> None:
+        await asyncio.sleep(self._patience)
+        if self.server_state.tasks:
+            fields = {"ended": len(self.server_state.tasks), "seconds": self._patience}
+            logger.warning("stopping: answers that were still open are ended", extra={"fields": fields})
+        for task in self.server_state.tasks:
+            task.cancel()
 
     async def _announce(self) -> None:
         await self._app.state.services.registry.seen.wait()

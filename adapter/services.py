@@ -6,39 +6,18 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from adapter.media.loader import MediaLoader
-from adapter.prompts import PromptTemplates
 from adapter.request_context import context_of
-from adapter.responses.archive import Archive
-from adapter.responses.runs import Runs
+from adapter.responses.response_services import ResponseServices
 from adapter.retrieval.embedder import Embedder
 from adapter.retrieval.ingestion import Ingestion
-from adapter.retrieval.search import VectorSearch
-from adapter.security.sealing import Sealer
-from adapter.settings import Settings
 from adapter.store.store import Store
-from adapter.tools.mcp_session import McpConnector
-from adapter.tools.search_provider import SearchProvider
-from adapter.triton.channel import TritonChannel
-from adapter.triton.registry import ModelRegistry
 
 
-@dataclass(frozen=True)
-class Services:
-    settings: Settings
-    channel: TritonChannel
-    registry: ModelRegistry
-    media: MediaLoader
+@dataclass(frozen=True, kw_only=True)
+class Services(ResponseServices):
     store: Store
-    archive: Archive
-    runs: Runs
-    sealer: Sealer
-    prompts: PromptTemplates
-    mcp: McpConnector
-    search: SearchProvider | None
     embedder: Embedder
     ingestion: Ingestion
-    vector_search: VectorSearch
 
 
 def services_of(request: Request) -> Services:

@@ -12,7 +12,7 @@ from adapter.settings import Settings
 from adapter.triton.model import Kind, ModelConfigError, ModelDescription, describe, with_adapters
 from adapter.triton.targets import Target, parse_targets, resolve
 from adapter.triton.tls import channel_credentials
-from launcher.errors import LauncherError
+from launcher.errors import LauncherError, SenselessCommand
 
 
 class TritonUnreachable(LauncherError):
@@ -43,12 +43,12 @@ def triton_targets(url: str) -> tuple[Target, ...]:
     """The Tritons of a URL, or of a list of URLs.
 
     Raises:
-        LauncherError: it has none of the forms that `adapter.triton.targets` describes.
+        SenselessCommand: it has none of the forms that `adapter.triton.targets` describes.
     """
     try:
         return parse_targets(url)
     except ValueError as error:
-        raise LauncherError(f"--triton {url}: {error}") from error
+        raise SenselessCommand(f"--triton {url}: {error}") from error
 
 
 def list_served(url: str, timeout: float = 5.0) -> ServedModels:
@@ -57,7 +57,7 @@ def list_served(url: str, timeout: float = 5.0) -> ServedModels:
     Args:
         timeout: seconds for each question.
     Raises:
-        LauncherError: no such URL.
+        SenselessCommand: no such URL.
         TritonUnreachable: nothing answers, or it is no Triton.
     """
     found: list[ServedModels] = []

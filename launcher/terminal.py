@@ -35,10 +35,12 @@ def fail(message: str, code: int = 1) -> typer.Exit:
 
 @contextlib.contextmanager
 def errors_told() -> Iterator[None]:
-    """Turns expected failures into one message and exit code 1; a fault of ours keeps its traceback."""
+    """Turns expected failures into one message and an exit code; a fault of ours keeps its traceback."""
     try:
         yield
-    except (LauncherError, CatalogError) as error:
+    except LauncherError as error:
+        raise fail(str(error), error.exit_code) from None
+    except CatalogError as error:
         raise fail(str(error)) from None
     except OSError as error:
         raise fail(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None

@@ -105,10 +105,6 @@ class ResponseWriter:
             open_item.settle()
         return self._body
 
-    @property
-    def next_sequence(self) -> int:
-        return self._events.next
-
     def queued(self) -> list[WireEvent]:
         self._body["status"] = "queued"
         return [self._snapshot("response.created"), self._snapshot("response.queued")]

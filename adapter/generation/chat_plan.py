@@ -10,6 +10,7 @@ from typing import Any
 from adapter.errors import APIError, invalid_request
 from adapter.generation.answer_events import Reading
 from adapter.generation.field_names import CHAT_COMPLETIONS, FieldNames
+from adapter.generation.json_schema import check_schema
 from adapter.generation.prompt import Conversation, chat_prompt
 from adapter.generation.sampling import Guide
 from adapter.generation.tool_use import ToolUse
@@ -19,7 +20,6 @@ from adapter.parsing.guides import CannotBeStrict, Choice, ToolGuide, answer_for
 from adapter.parsing.parsed import OutputParser
 from adapter.parsing.thinking import REASONING_FORMATS, ReasoningFormat
 from adapter.parsing.tool_format import ToolFormat
-from adapter.schema.json_schema import check_schema
 from adapter.triton.model import ServedModel
 
 _SWITCHES = ("enable_thinking", "thinking")  # the names that templates have for whether the model reasons

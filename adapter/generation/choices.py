@@ -70,8 +70,7 @@ class Choices:
                 else:
                     yield item
         finally:
-            self.cancel()
-            for task in tasks:
+            for task in tasks:  # which frees the slots of the engines; as cancelled counts only what `cancel` was for
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 

@@ -18,6 +18,7 @@ from adapter.parsing import (
     qwen3_coder,
 )
 from adapter.parsing.template_format import derived_format
+from adapter.parsing.thinking import REASONING_FORMATS
 from adapter.parsing.tool_format import ToolFormat
 from adapter.parsing.tool_prompt import PLAIN
 from tokentext import ChatTemplate
@@ -41,6 +42,9 @@ TOOL_FORMATS: dict[str, ToolFormat] = {
     "lfm2": pythonic.Lfm2(),
 }
 """The values of `tool_parser`."""
+
+REASONING_PARSERS = frozenset(REASONING_FORMATS) | {"none", "harmony"}
+"""The values of `reasoning_parser`: these two are no format of their own."""
 
 # What stands in the chat templates of a family and in no other's; the first line all of whose texts are there counts.
 _MARKERS: tuple[tuple[tuple[str, ...], ToolFormat], ...] = (

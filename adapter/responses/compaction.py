@@ -11,8 +11,8 @@ from adapter.encoding.output_items import new_id
 from adapter.errors import APIError
 from adapter.responses.making import make_response
 from adapter.responses.preparation import COMPACTION
+from adapter.responses.response_services import ResponseServices
 from adapter.schema.responses import CompactRequest, parse_response_request
-from adapter.services import Services
 
 _ASKED = (
     "Summarize this conversation for yourself, so that you can go on with it without seeing it again. Keep names, "
@@ -22,7 +22,7 @@ _LONGEST = 2048  # tokens
 _SUMMARY = "Summary of the conversation so far:\n"
 
 
-async def compact(services: Services, owner: str, request: CompactRequest) -> dict[str, Any]:
+async def compact(services: ResponseServices, owner: str, request: CompactRequest) -> dict[str, Any]:
     """The object of `POST /v1/responses/compact`: the user's messages, and one compaction item.
 
     Raises:

@@ -15,11 +15,11 @@ from adapter.responses.ask import Ask
 from adapter.responses.memory import Memory
 from adapter.responses.preparation import REASONING, Opener, calls_to_run
 from adapter.responses.recording import Recording
+from adapter.responses.response_services import ResponseServices
 from adapter.responses.turn import Backend
 from adapter.responses.turns import Turns
 from adapter.schema.response_items import input_items
 from adapter.schema.responses import ResponseRequest, response_sampling
-from adapter.services import Services
 from adapter.tools.toolboxes import toolboxes
 from adapter.triton.model import Kind
 
@@ -29,7 +29,7 @@ _SEALED_REASONING = "reasoning.encrypted_content"
 
 
 async def make_response(
-    services: Services,
+    services: ResponseServices,
     owner: str,
     request: ResponseRequest,
     *,
@@ -69,7 +69,7 @@ async def make_response(
     )
 
 
-async def count_input_tokens(services: Services, owner: str, request: ResponseRequest) -> int:
+async def count_input_tokens(services: ResponseServices, owner: str, request: ResponseRequest) -> int:
     """Tokens of the prompt that the request would begin with.
 
     Raises:
@@ -80,7 +80,7 @@ async def count_input_tokens(services: Services, owner: str, request: ResponseRe
     return await turns.prompt_tokens()
 
 
-def _begin(services: Services, ask: Ask, *, generate: bool, background: bool) -> tuple[ResponseWriter, Turns]:
+def _begin(services: ResponseServices, ask: Ask, *, generate: bool, background: bool) -> tuple[ResponseWriter, Turns]:
     request, settings = ask.request, services.settings
     body = response_object(
         ask.response_id,
@@ -113,7 +113,7 @@ def _begin(services: Services, ask: Ask, *, generate: bool, background: bool) ->
 
 
 async def _ask(
-    services: Services,
+    services: ResponseServices,
     owner: str,
     request: ResponseRequest,
     memory: Memory | None,
@@ -171,7 +171,9 @@ async def _ask(
         raise
 
 
-async def _context(services: Services, owner: str, request: ResponseRequest, memory: Memory | None) -> list[Item]:
+async def _context(
+    services: ResponseServices, owner: str, request: ResponseRequest, memory: Memory | None
+) -> list[Item]:
     """Items before those of the request, as they were kept.
 
     Raises:

@@ -61,7 +61,8 @@ class Recording:
         self._enter = enter
         self._kept = 0  # events of the log that are in the archive
         self._change = asyncio.Event()
-        self._stopping = False
+        self._cut_off = False
+        self._stopping = False  # what cut it off, or would now, is the server's stop
         self._writing = asyncio.Lock()  # flushes and the end come one after the other
         self._ending: asyncio.Future[None] | None = None
 
@@ -76,8 +77,14 @@ class Recording:
         Args:
             stopping: the server goes down: the response has failed rather than been cancelled.
         """
-        self._stopping = self._stopping or stopping
+        if not self._cut_off:
+            self._cut_off, self._stopping = True, stopping
         self._turns.cancel()
+
+    def expect_stop(self) -> None:
+        """The server is about to go down: if its task is cancelled from now on, that is why."""
+        if not self._cut_off:
+            self._stopping = True
 
     async def events(self) -> AsyncGenerator[list[WireEvent], None]:
         """Every event of the response, the last one when its record is complete.
@@ -116,6 +123,7 @@ class Recording:
         except BaseException as error:
             if self._ending is not None:
                 raise
+            self._cut_off = True
             if not told:
                 self._spawn(self._forget(insert))
             else:

@@ -40,9 +40,16 @@ class Runs:
         self._sweeper: asyncio.Future[None] | None = None
         self._held: dict[str, int] = {}  # being prepared: their conversations are locked
         self._reserved = 0  # places in the background of those that are being prepared
+        self._stopping = False
 
     def start(self) -> None:
         self._keeper = asyncio.ensure_future(self._keep())
+
+    def expect_stop(self) -> None:
+        """The server is about to go down: requests may still end in time, and are cut off if they do not."""
+        self._stopping = True
+        for recording in self._live.values():
+            recording.expect_stop()
 
     async def stop(self) -> None:
         """Ends what still runs; its records say that the server was stopped."""
@@ -68,6 +75,8 @@ class Runs:
         if response_id in self._live:
             return
         self._live[response_id] = recording
+        if self._stopping:
+            recording.expect_stop()
         self.spawn(self._leave(response_id, recording))
 
     async def _leave(self, response_id: str, recording: Recording) -> None:

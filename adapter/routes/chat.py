@@ -16,7 +16,6 @@ from adapter.encoding.chat_chunks import ChatChunkEncoder
 from adapter.encoding.chat_completion import ChatCompletionFold
 from adapter.encoding.chat_form import ChatForm
 from adapter.encoding.kept_stream import KeptStream
-from adapter.generation.chat_files import read_chat_files
 from adapter.generation.chat_plan import plan_chat
 from adapter.generation.choices import Choices
 from adapter.generation.generation import Generation
@@ -24,6 +23,7 @@ from adapter.generation.instructed import instructed
 from adapter.generation.media_parts import media_parts
 from adapter.generation.prompt import Conversation
 from adapter.request_context import context_of
+from adapter.routes.chat_files import read_chat_files
 from adapter.routes.generation_response import FoldedGeneration, StreamedGeneration
 from adapter.routes.request_body import documented_body, read_json
 from adapter.schema.chat import ChatCompletionRequest, parse_chat_request, sampling_of

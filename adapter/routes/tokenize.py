@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from adapter.errors import invalid_request
-from adapter.generation.chat_files import read_chat_files
 from adapter.generation.media_parts import MediaParts
 from adapter.generation.prompt import Conversation, chat_prompt
 from adapter.request_context import context_of
+from adapter.routes.chat_files import read_chat_files
 from adapter.routes.request_body import documented_body, read_json
 from adapter.schema.chat_messages import template_messages
 from adapter.schema.chat_tools import tool_use

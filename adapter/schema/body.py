@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from adapter.errors import APIError, invalid_request
+from adapter.schema.body_extent import check_extent
 from adapter.schema.violations import TYPE_KINDS, UNKNOWN_FIELD, render, violation
 
 Path = tuple[str | int, ...]
@@ -41,8 +42,9 @@ def parse_json(raw: bytes) -> dict[str, Any]:
     """The JSON object of a request body. Of a key that occurs twice the last value counts, as in most parsers.
 
     Raises:
-        APIError: 400, it is no JSON, or no object.
+        APIError: 400, it is no JSON, or no object, or of more parts than are parsed at once.
     """
+    check_extent(raw)
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -156,7 +156,7 @@ def template_messages(messages: list[Message], media: MediaParts) -> list[dict[s
     """The messages as chat templates take them: content as one string, `developer` as the `system` that they know.
 
     Args:
-        messages: files among them have been read (`adapter.generation.chat_files`).
+        messages: files among them have been read (`adapter.routes.chat_files`).
         media: where images and audio go; their markers are in the text.
 
     Raises:

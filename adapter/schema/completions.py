@@ -12,22 +12,12 @@ from adapter.schema import sampling_fields as fields
 from adapter.schema.body import RequestModel, check
 from adapter.schema.logit_bias import LogitBias
 from adapter.schema.stream_options import StreamOptions
-from adapter.schema.token_ids import LARGEST_ID, MOST_TOKENS, check_flat_ids, check_token_ids, check_total
-from adapter.schema.violations import empty_array, too_long, wrong_type
+from adapter.schema.text_inputs import check_text_inputs, text_inputs_schema
 
 MOST_PROMPTS = 128
 _DEFAULT_MAX_TOKENS = 16  # OpenAI's
 
-_TOKENS = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0, "maximum": LARGEST_ID}}
-_PROMPT = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "array", "minItems": 1, "maxItems": MOST_PROMPTS, "items": {"type": "string"}},
-        {**_TOKENS, "maxItems": MOST_TOKENS},
-        {"type": "array", "minItems": 1, "maxItems": MOST_PROMPTS, "items": _TOKENS},
-        {"type": "null"},
-    ]
-}
+_PROMPT = {"anyOf": [*text_inputs_schema(MOST_PROMPTS, empty=True), {"type": "null"}]}
 
 
 class CompletionRequest(RequestModel):
@@ -98,7 +88,8 @@ class CompletionRequest(RequestModel):
 def parse_completion_request(body: dict[str, Any]) -> CompletionRequest:
     """Raises APIError, 400, naming the field."""
     request = check(CompletionRequest, body)
-    _check_prompt(request.prompt)
+    if request.prompt is not None:
+        check_text_inputs(request.prompt, "prompt", MOST_PROMPTS, empty=True)
     if request.stream_options is not None and not request.stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise invalid_request(message, "stream_options")
@@ -148,42 +139,3 @@ def sampling_of(request: CompletionRequest) -> Sampling:
         prompt_logprobs=request.scores_prompt,
         top_logprobs_param="logprobs",
     )
-
-
-def _check_prompt(value: Any) -> None:
-    """The type of the first element says which of the forms is meant."""
-    if value is None or isinstance(value, str):
-        return
-    if not isinstance(value, list):
-        raise wrong_type("prompt", "one of a string or array", value)
-    if not value:
-        raise empty_array("prompt")
-    first = value[0]
-    if type(first) is int:
-        check_flat_ids(value, "prompt")
-    elif isinstance(first, str):
-        _check_number(value)
-        for index, text in enumerate(value):
-            if not isinstance(text, str):
-                raise wrong_type(f"prompt[{index}]", "a string", text)
-    elif isinstance(first, list):
-        _check_number(value)
-        _check_rows(value)
-    else:
-        raise wrong_type("prompt[0]", "one of a string, integer or array", first)
-
-
-def _check_number(value: list[Any]) -> None:
-    if len(value) > MOST_PROMPTS:
-        raise too_long("prompt", "array", len(value), MOST_PROMPTS)
-
-
-def _check_rows(rows: list[Any]) -> None:
-    for index, row in enumerate(rows):
-        if not isinstance(row, list):
-            raise wrong_type(f"prompt[{index}]", "an array", row)
-        if not row:
-            raise empty_array(f"prompt[{index}]")
-    check_total("prompt", sum(map(len, rows)))
-    for index, row in enumerate(rows):
-        check_token_ids(row, f"prompt[{index}]")

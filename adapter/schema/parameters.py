@@ -22,6 +22,7 @@ from openai.types.responses import response_create_params as response_params
 from openai.types.responses.input_token_count_params import InputTokenCountParams
 from openai.types.responses.response_compact_params import ResponseCompactParams
 
+from adapter.generation.json_schema import RULES, SchemaRules
 from adapter.generation.sampling import Sampling, request_fields
 from adapter.schema.body import RequestModel
 from adapter.schema.chat import ChatCompletionRequest, parse_chat_request
@@ -30,7 +31,6 @@ from adapter.schema.completions import CompletionRequest, parse_completion_reque
 from adapter.schema.completions import sampling_of as completion_sampling
 from adapter.schema.conversations import ConversationCreate, ConversationItemsCreate, ConversationUpdate
 from adapter.schema.embeddings import EmbeddingsRequest
-from adapter.schema.json_schema import RULES, SchemaRules
 from adapter.schema.parameter_types import describe
 from adapter.schema.rerank import RerankRequest, ScoreRequest
 from adapter.schema.responses import (

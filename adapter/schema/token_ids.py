@@ -11,6 +11,14 @@ from adapter.schema.violations import empty_array, out_of_range, wrong_type
 MOST_TOKENS = 1 << 20  # of one request, over all its inputs; to check them takes some 30 ms
 LARGEST_ID = 2**31 - 1  # ids travel as INT32 to some engines
 
+TOKENS = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MOST_TOKENS,
+    "items": {"type": "integer", "minimum": 0, "maximum": LARGEST_ID},
+}
+"""One array of token ids, as a JSON schema."""
+
 
 def check_token_ids(row: Sequence[Any], param: str) -> None:
     """Whether every element is an integer from 0 to LARGEST_ID.

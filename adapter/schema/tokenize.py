@@ -10,15 +10,8 @@ from adapter.errors import invalid_request
 from adapter.schema.body import RequestModel, check
 from adapter.schema.chat_messages import Messages
 from adapter.schema.chat_tools import Tools
-from adapter.schema.token_ids import LARGEST_ID, MOST_TOKENS, check_flat_ids
+from adapter.schema.token_ids import TOKENS, check_flat_ids
 from adapter.schema.violations import wrong_type
-
-_TOKENS = {
-    "type": "array",
-    "minItems": 1,
-    "maxItems": MOST_TOKENS,
-    "items": {"type": "integer", "minimum": 0, "maximum": LARGEST_ID},
-}
 
 
 class TokenizeRequest(RequestModel):
@@ -36,7 +29,7 @@ class TokenizeRequest(RequestModel):
 
 class DetokenizeRequest(RequestModel):
     model: str
-    tokens: Annotated[Any, WithJsonSchema(_TOKENS)]
+    tokens: Annotated[Any, WithJsonSchema(TOKENS)]
 
 
 def parse_tokenize_request(body: dict[str, Any]) -> TokenizeRequest:

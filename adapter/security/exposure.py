@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 
 from adapter.security.keys import KeyRing
-from adapter.settings import Settings
 
 
 class ExposureError(Exception):
@@ -22,17 +21,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_exposure(settings: Settings, keys: KeyRing) -> None:
-    """Raises ExposureError if anybody on the network could use the server."""
-    if is_loopback(settings.host) or keys.count:
+def check_exposure(host: str, keys: KeyRing) -> None:
+    """Raises ExposureError if anybody on the network could use a server that listens on `host`."""
+    if is_loopback(host) or keys.count:
         return
     if keys.required:
         raise ExposureError(
-            f"{settings.api_keys_file} holds no key, so nobody could use this server.\n"
-            f"Make one:   tritongate keys new --file {settings.api_keys_file}"
+            f"{keys.file} holds no key, so nobody could use this server.\n"
+            f"Make one:   tritongate keys new --file {keys.file}"
         )
     raise ExposureError(
-        f"{settings.host} can be reached from other machines, and no API key is set: anybody could use this server.\n"
+        f"{host} can be reached from other machines, and no API key is set: anybody could use this server.\n"
         "Make a key:   tritongate keys new --file keys.txt\n"
         "and serve with it:   --api-keys-file keys.txt (or the key itself in TRITONGATE_API_KEYS)\n"
         "or listen on this machine only:   --host 127.0.0.1"

@@ -15,13 +15,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapter.settings import Settings
-
 logger = logging.getLogger("tritongate.keys")
 
 _LINE = re.compile(r"sha256:([0-9a-f]{64})(?:\s+(\S.*))?\Z")
 _RELOAD_AFTER = 1.0  # seconds between two looks at the keys file
 _LARGEST_FILE = 1 << 20  # bytes
+_LONGEST_NAME = 64  # characters; of a longer one the beginning
 
 
 class KeysFileError(Exception):
@@ -30,10 +29,15 @@ class KeysFileError(Exception):
 
 @dataclass(frozen=True)
 class APIKey:
-    """A known key. `id` names its owner in logs and stores without giving anything of the key away."""
+    """A known key.
+
+    id: names its owner in logs and stores without giving anything of the key away. name: the operator's own, from the
+    keys file, for logs; "" if it has none. It may be given to several keys, and taken away.
+    """
 
     digest: bytes
     id: str
+    name: str = ""
 
 
 def generate_key() -> str:
@@ -59,7 +63,7 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[str], file: Path | None) -> None:
         self._given = [_api_key(hashlib.sha256(key.encode()).hexdigest()) for key in keys]
-        self._file = file
+        self.file = file
         self._from_file: list[APIKey] = []
         self._stamp: tuple[int, ...] | None = None
         self._looked = 0.0
@@ -68,15 +72,15 @@ class KeyRing:
             self._from_file = _read(file)
 
     @classmethod
-    def load(cls, settings: Settings) -> KeyRing:
-        """The keys of `TRITONGATE_API_KEYS` and of the keys file. Raises KeysFileError."""
-        given = [key.strip() for key in settings.api_keys.split(",")]
-        return cls([key for key in given if key], settings.api_keys_file)
+    def load(cls, listed: str, file: Path | None) -> KeyRing:
+        """The keys of `TRITONGATE_API_KEYS`, as it lists them, and of the keys file. Raises KeysFileError."""
+        given = [key.strip() for key in listed.split(",")]
+        return cls([key for key in given if key], file)
 
     @property
     def required(self) -> bool:
         """Whether a key is needed. A keys file that has become empty locks the door; it does not open it."""
-        return bool(self._given) or self._file is not None
+        return bool(self._given) or self.file is not None
 
     @property
     def count(self) -> int:
@@ -94,13 +98,13 @@ class KeyRing:
 
     def _reload(self) -> None:
         now = time.monotonic()
-        if self._file is None or now - self._looked < _RELOAD_AFTER:
+        if self.file is None or now - self._looked < _RELOAD_AFTER:
             return
         self._looked = now
         try:
-            stamp = _stamp(self._file)
+            stamp = _stamp(self.file)
             if stamp != self._stamp:
-                self._from_file = _read(self._file)
+                self._from_file = _read(self.file)
                 self._stamp = stamp
                 logger.info("keys file read again", extra={"fields": {"keys": len(self._from_file)}})
         except KeysFileError as error:
@@ -134,9 +138,11 @@ def _read(file: Path) -> list[APIKey]:
                 f"{file}, line {number}: not of the form sha256:<64 hexadecimal digits> [name]; "
                 "`tritongate keys new` writes such lines"
             )
-        keys.append(_api_key(match[1]))
+        keys.append(_api_key(match[1], match[2] or ""))
     return keys
 
 
-def _api_key(digest: str) -> APIKey:
-    return APIKey(bytes.fromhex(digest), digest[:12])
+def _api_key(digest: str, name: str = "") -> APIKey:
+    # It stands in every line of the log.
+    printable = "".join(character if character.isprintable() else " " for character in name[:_LONGEST_NAME])
+    return APIKey(bytes.fromhex(digest), digest[:12], printable)

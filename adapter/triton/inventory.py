@@ -26,6 +26,8 @@ class Inventory:
     Attributes:
         names: Triton's names of the models that were ready, those that describe themselves among them or not.
         described: the descriptions, by Triton's names, in their order.
+        refused: of the configurations that could not be understood, by Triton's names: the id that the model would be
+            served by, and what is wrong.
         answered: it has been read since the Triton last failed.
     """
 
@@ -35,7 +37,7 @@ class Inventory:
         self.names: frozenset[str] = frozenset()
         self.described: dict[str, ModelDescription] = {}
         self._configs: dict[str, bytes] = {}  # Triton name -> configuration, as last understood
-        self._refused: set[str] = set()  # those whose configuration was not understood, and logged as such
+        self.refused: dict[str, tuple[str, str]] = {}
         self._failures = -1  # the Triton's, when it last answered
 
     @property
@@ -53,7 +55,7 @@ class Inventory:
         names = sorted({entry.name for entry in index.models if entry.state == "READY"})
         configs: dict[str, bytes] = {}
         described: dict[str, ModelDescription] = {}
-        refused: set[str] = set()
+        refused: dict[str, tuple[str, str]] = {}
         for name in names:
             try:
                 config = (await self.subchannel.model_config(name, CALL_TIMEOUT)).config
@@ -66,16 +68,16 @@ class Inventory:
                 if name in self.described:
                     described[name] = self.described[name]
                     continue
-                if name in self._refused:
-                    refused.add(name)
+                if name in self.refused:
+                    refused[name] = self.refused[name]
                     continue
             try:
                 description = describe(config) or await asyncio.to_thread(describe_standard, config, self._tokenizers)
             except ModelConfigError as error:
                 logger.error("a model is not served", extra={"fields": {"reason": str(error)}})
-                refused.add(name)
+                refused[name] = config.parameters["served_model_id"].string_value, str(error)
                 continue
             if description is not None:
                 described[name] = description
         self.names, self.described, self._configs = frozenset(configs), described, configs
-        self._refused, self._failures = refused, failures
+        self.refused, self._failures = refused, failures

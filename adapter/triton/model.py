@@ -14,6 +14,7 @@ from enum import Enum
 
 from tritonclient.grpc import model_config_pb2
 
+from adapter.parsing.formats import REASONING_PARSERS, TOOL_FORMATS
 from tokentext import TextTokenizer
 
 _NUMBER = re.compile(r"[0-9]{1,16}\Z")
@@ -123,8 +124,8 @@ def describe(config: model_config_pb2.ModelConfig) -> ModelDescription | None:
         tokenizer_model=parameters.get("tokenizer_model", ""),
         engine=parameters.get("engine", ""),
         fingerprint=_fingerprint(config.name, parameters),
-        tool_parser=parameters.get("tool_parser", ""),
-        reasoning_parser=parameters.get("reasoning_parser", ""),
+        tool_parser=reader.parser("tool_parser", TOOL_FORMATS) if chat else "",
+        reasoning_parser=reader.parser("reasoning_parser", REASONING_PARSERS) if chat else "",
         guide_types=frozenset(parameters.get("guide_types", _GUIDE_TYPES).replace(" ", "").split(",")),
         modalities=frozenset(parameters.get("modalities", "text").replace(" ", "").split(",")),
         fim=reader.fim(),
@@ -188,6 +189,12 @@ class _Reader:
         value = self._parameters.get("score_activation") or "sigmoid"
         if value not in ("sigmoid", "none"):
             raise self._error("score_activation", value, "sigmoid or none")
+        return value
+
+    def parser(self, key: str, known: Collection[str]) -> str:
+        value = self._parameters.get(key, "")
+        if value and value not in known:
+            raise self._error(key, value, f"one of {', '.join(sorted(known))}, or none of them,")
         return value
 
     def adapters(self, inputs: Collection[str]) -> tuple[tuple[int, str, str], ...]:

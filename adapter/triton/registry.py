@@ -109,7 +109,8 @@ class ModelRegistry:
         return model
 
     def _unknown(self, model_id: str) -> APIError:
-        if reason := self._broken.get(model_id):
+        refused = dict(entry for one in self._inventories.values() for entry in one.refused.values())
+        if reason := self._broken.get(model_id) or refused.get(model_id):
             return unavailable(f"The model `{model_id}` is loaded in Triton but cannot be served: {reason}")
         if not self.reachable:
             return unavailable("Triton cannot be reached at the moment.")

@@ -7,12 +7,13 @@ import sys
 import typer
 
 from build.catalog import load_catalog
-from build.fetch import cache_folder
 from launcher.checks import Check, Finding, Verdict, address, local_checks, python
 from launcher.commands.options import Host, Port, RemoteTriton
 from launcher.errors import LauncherError
+from launcher.network import network
 from launcher.served_models import list_served
 from launcher.terminal import errors_told, show
+from tokentext.cache import cache_folder
 
 app = typer.Typer()
 
@@ -33,6 +34,7 @@ def doctor(host: Host = "127.0.0.1", port: Port = 8000, triton: RemoteTriton = N
             checks.append(lambda: remote_triton(triton))
         else:
             checks += local_checks(catalog.defaults(), cache_folder())
+            checks.append(lambda: network(catalog.defaults(), cache_folder()))
         failed = 0
         for check in checks:
             finding = check()

@@ -8,10 +8,11 @@ from pathlib import Path
 import typer
 
 from build.catalog import ModelEntry, load_catalog
-from build.fetch import cache_folder, cached
+from build.fetch import cached
 from launcher.commands.options import RemoteTriton
 from launcher.served_models import ServedModels, list_served
 from launcher.terminal import errors_told, say, show
+from tokentext.cache import cache_folder
 
 app = typer.Typer()
 

@@ -18,7 +18,7 @@ from adapter.security.keys import KeyRing, KeysFileError
 from adapter.settings import Settings
 from launcher.announcement import announce
 from launcher.commands.options import STATE_DIR, Host, Port, RemoteTriton, StateDir
-from launcher.errors import LauncherError
+from launcher.errors import LauncherError, SenselessCommand
 from launcher.ports import require_free
 from launcher.served_models import triton_targets
 from launcher.state import StateLock
@@ -170,7 +170,7 @@ def check(settings: Settings) -> None:
             be listened on.
     """
     try:
-        check_exposure(settings, KeyRing.load(settings))
+        check_exposure(settings.host, KeyRing.load(settings.api_keys, settings.api_keys_file))
     except (ExposureError, KeysFileError) as error:
         raise LauncherError(str(error)) from error
     require_free(settings.host, settings.port)
@@ -180,15 +180,19 @@ def assembled(ids: list[str], state_dir: Path) -> Path:
     """A repository of these models of the catalog (none: its defaults); their weights are fetched if need be.
 
     Raises:
+        SenselessCommand: the catalog has no such model.
         LauncherError: they cannot be had; the message is that of `build`.
     """
     # Not above: these need packages of the `cpu` extra, which a machine that uses a remote Triton lacks.
     from build.assemble import BUILD_ERRORS, prepare
-    from build.catalog import load_catalog
-    from build.fetch import cache_folder
+    from build.catalog import CatalogError, load_catalog
+    from tokentext.cache import cache_folder
 
     catalog = load_catalog()
-    chosen = [catalog.get(model) for model in ids] or list(catalog.defaults())
+    try:
+        chosen = [catalog.get(model) for model in ids] or list(catalog.defaults())
+    except CatalogError as error:
+        raise SenselessCommand(f"--model: {error}") from error
     names = [entry.id for entry in chosen]
     say(f"preparing {' and '.join(names)}")
     try:

@@ -294,6 +294,20 @@ async def test_one_line_of_log_per_request_without_the_prompt(caplog: pytest.Log
         assert text not in repr((first, second))
 
 
+async def test_the_log_names_the_key_and_metrics_do_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"{hash_key('one')} laptop of\tAda\x1b[2J\n{hash_key('two')}\n{hash_key('three')} {'n' * 500}\n")
+    locked = FrontDoor(hello, keys=KeyRing([], file), max_requests=1, max_body=1)
+    with caplog.at_level(logging.INFO, "tritongate"):
+        for key in ("one", "two", "three"):
+            assert (await ask(locked, bearer(key))).status == 200
+    one, two, three = (record.fields for record in caplog.records)  # type: ignore[attr-defined]
+    assert (one["key"], one["key_name"]) == (hash_key("one")[7:19], "laptop of Ada [2J")
+    assert two["key"] and "key_name" not in two
+    assert three["key_name"] == "n" * 64
+    assert b"laptop" not in metrics.exposition() and one["key"].encode() not in metrics.exposition()
+
+
 async def test_requests_and_errors_are_counted() -> None:
     def count(counter: Any, *labels: str) -> float:
         return float(counter.labels(*labels)._value.get())

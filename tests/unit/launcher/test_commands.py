@@ -82,7 +82,7 @@ def test_serve_refuses_what_cannot_go_together(tmp_path: Path) -> None:
 
 def test_serve_refuses_unknown_models_and_names_the_known(tmp_path: Path) -> None:
     answer = run("serve", "--port", "0", "--model", "gpt-9", folder=tmp_path)
-    refused(answer, 1, "gpt-9", *(entry.id for entry in load_catalog().entries))
+    refused(answer, 2, "--model", "gpt-9", *(entry.id for entry in load_catalog().entries))
 
 
 def test_serve_refuses_an_empty_repository(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_serve_refuses_an_empty_repository(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["localhost:8001", "http://localhost:8001", "grpc://localhost", "grpc://:8001"])
 def test_triton_urls_of_another_form(tmp_path: Path, url: str) -> None:
-    refused(run("serve", "--port", "0", "--triton", url, folder=tmp_path), 1, url, "grpc://host:port")
-    refused(run("models", "--triton", url, folder=tmp_path), 1, url, "grpc://host:port")
+    refused(run("serve", "--port", "0", "--triton", url, folder=tmp_path), 2, url, "grpc://host:port")
+    refused(run("models", "--triton", url, folder=tmp_path), 2, url, "grpc://host:port")
 
 
 def test_settings_that_make_no_sense_are_named(tmp_path: Path) -> None:
@@ -161,10 +161,11 @@ def test_keys_file_that_cannot_be_written(tmp_path: Path) -> None:
     refused(run("keys", "new", "--file", "file/keys.txt", folder=tmp_path), 1, "file")
 
 
-def test_doctor_on_this_machine(tmp_path: Path) -> None:
-    answer = run("doctor", "--port", "0", folder=tmp_path)
+def test_doctor_on_this_machine(tmp_path: Path, downloads: str) -> None:
+    answer = run("doctor", "--port", "0", folder=tmp_path, HF_ENDPOINT=f"{downloads}/hub", NO_PROXY="127.0.0.1")
     assert answer.returncode == 0, answer.stdout
     assert "warning  weights" in answer.stdout
+    assert "ok       network: the model hub answers" in answer.stdout
     assert "Nothing is missing: tritongate serve" in answer.stdout
 
 

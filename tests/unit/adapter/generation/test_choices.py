@@ -102,6 +102,7 @@ async def test_a_failure_of_one_ends_all(model: ServedModel) -> None:
         assert caught.value.status == 502
         assert {index for index, _ in seen} == {0, 1}
         await left(engines, 3)
+        assert not any(one.record.cancelled for one in choices.generations), "no client has left"
 
 
 async def test_the_client_leaves(model: ServedModel) -> None:

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from adapter.errors import APIError
-from adapter.generation.chat_files import read_chat_files
 from adapter.generation.item_files import read_item_files
 from adapter.generation.item_messages import item_messages
 from adapter.generation.media_parts import MediaParts
 from adapter.media.documents import DocumentLimits, DocumentReader
 from adapter.media.loader import MediaLoader
+from adapter.routes.chat_files import read_chat_files
 from adapter.schema.chat import parse_chat_request
 from adapter.schema.chat_messages import template_messages
 from adapter.settings import Settings

@@ -144,6 +144,27 @@ async def test_a_client_that_leaves_is_recorded() -> None:
     assert recording.writer.body["status"] == "cancelled" and archive.calls[-1] == "complete"
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_what_the_stop_of_the_server_cuts_off_has_failed(leaves: bool) -> None:
+    """Unless the client left before: one that runs already, and one that begins between the signal and the cut."""
+    for early in (True, False):
+        archive = Archive()
+        runs = Runs(archive, 1)  # type: ignore[arg-type]
+        recording = made(archive, runs, Turns())
+        events = recording.events()
+        if early:
+            await anext(events)
+        runs.expect_stop()
+        if not early:
+            await anext(events)
+        if leaves:
+            recording.cancel()
+        ending = settled(events.aclose())
+        await runs.stop()
+        await ending
+        assert recording.writer.body["status"] == ("cancelled" if leaves else "failed")
+
+
 async def test_places_in_the_background_are_taken_from_the_beginning() -> None:
     runs = Runs(Archive(), 1)  # type: ignore[arg-type]
     with runs.room(), pytest.raises(APIError) as caught, runs.room():

@@ -8,7 +8,6 @@ import pytest
 
 from adapter.security.exposure import ExposureError, check_exposure, is_local_host_header, is_loopback
 from adapter.security.keys import KeyRing, hash_key
-from adapter.settings import Settings
 
 LOCAL = ["127.0.0.1", "127.0.0.2", "127.255.255.254", "::1", "[::1]", "localhost", "LOCALHOST", "0:0:0:0:0:0:0:1"]
 OPEN = [
@@ -27,26 +26,26 @@ OPEN = [
 @pytest.mark.parametrize("host", LOCAL)
 def test_loopback(host: str) -> None:
     assert is_loopback(host)
-    check_exposure(Settings(host=host), KeyRing([], None))
+    check_exposure(host, KeyRing([], None))
 
 
 @pytest.mark.parametrize("host", OPEN)
 def test_other_addresses_need_a_key(host: str) -> None:
     assert not is_loopback(host)
     with pytest.raises(ExposureError) as caught:
-        check_exposure(Settings(host=host), KeyRing([], None))
+        check_exposure(host, KeyRing([], None))
     assert "tritongate keys new" in str(caught.value)
-    check_exposure(Settings(host=host), KeyRing(["key"], None))
+    check_exposure(host, KeyRing(["key"], None))
 
 
 def test_a_keys_file_counts_by_its_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     file.write_text("# nothing\n")
     with pytest.raises(ExposureError) as caught:
-        check_exposure(Settings(host="0.0.0.0", api_keys_file=file), KeyRing([], file))
+        check_exposure("0.0.0.0", KeyRing([], file))
     assert str(file) in str(caught.value)
     file.write_text(hash_key("key") + "\n")
-    check_exposure(Settings(host="0.0.0.0", api_keys_file=file), KeyRing([], file))
+    check_exposure("0.0.0.0", KeyRing([], file))
 
 
 @pytest.mark.parametrize(

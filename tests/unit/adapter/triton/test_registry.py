@@ -100,6 +100,25 @@ async def test_a_model_is_found(triton: KServe, tmp_path: Path) -> None:
         assert set(registry._models) == {CHAT}
 
 
+@pytest.mark.parametrize(("key", "known"), [("tool_parser", "hermes"), ("reasoning_parser", "qwen3")])
+async def test_a_parser_that_does_not_exist(
+    key: str, known: str, triton: KServe, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says once which model, which key and what it could be; requests for it are told, and others go on."""
+    triton.add(local(folder, "b_engine", "b/second", **{key: "hermez"}))
+    triton.add(local(folder, "c_engine", "c/third", **{key: known}))
+    async with registry_of(triton, tmp_path) as registry:
+        for _ in range(2):
+            assert await ids(registry) == ["c/third", CHAT]
+        (told,) = [record.fields for record in caplog.records if record.message == "a model is not served"]  # type: ignore[attr-defined]
+        for word in ("b_engine", key, "'hermez'", known):
+            assert word in told["reason"]
+        error = await refusal(registry.get("b/second"))
+        assert error.status == 503 and told["reason"] in error.message
+        triton.add(local(folder, "b_engine", "b/second", **{key: known}))
+        assert await ids(registry) == ["b/second", "c/third", CHAT]
+
+
 async def test_models_are_in_the_order_of_their_ids(triton: KServe, folder: Path, tmp_path: Path) -> None:
     triton.add(local(folder, "a_engine", "z/last"))
     triton.add(local(folder, "b_engine", "a/first"))

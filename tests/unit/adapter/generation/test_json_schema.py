@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adapter.errors import APIError
-from adapter.schema.json_schema import MAX_DEPTH, RULES, check_schema
+from adapter.generation.json_schema import MAX_DEPTH, RULES, check_schema
 from tests.support.model_modules import model_module
 
 guides = model_module("llama_cpp", "guides")
