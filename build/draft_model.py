@@ -33,7 +33,7 @@ def draft_entry(entry: ModelEntry, catalog: Catalog) -> ModelEntry:
     try:
         found = catalog.get(wanted)
         if found.engine_dir is not None or found.engine not in GPU_ENGINES:
-            found = found.for_gpu()
+            found = found.for_gpu(wanted.removeprefix(found.id).removeprefix(":"))
         if entry.checkpoint == found.checkpoint:
             raise CatalogError(f"{wanted} is the model itself, or made of the same checkpoint")
         return _built_for(entry, found)

@@ -16,7 +16,8 @@ from build.catalog import ModelEntry
 from build.embedding_graph import OUTPUT as VECTOR
 
 INPUTS = ("input_ids", "attention_mask")
-CHECKED = (8, 48)  # texts, and tokens of the longest
+TEXTS = 8
+SHORT, LONG = 48, 512  # tokens of the longest text
 # Least cosine. FP32 is TF32 on the GPU, FP16 and BF16 have 11 and 8 bits.
 LEAST_COSINE = {"fp16": 0.999, "bf16": 0.995, "fp32": 0.9999}
 
@@ -45,20 +46,19 @@ class Texts:
         return dict(zip(INPUTS, (ids * mask, mask), strict=True))
 
     def write(self, folder: Path) -> None:
-        """A file for each input, named by `input_file`."""
+        """A file for each input, named by `file`."""
         for name, values in self.inputs().items():
-            values.tofile(folder / input_file(name))
+            values.tofile(folder / self.file(name))
+
+    def file(self, name: str) -> str:
+        """The file of an input: INT64, as it lies in memory."""
+        return f"{name}.{self.shape}.bin"
 
 
-def input_file(name: str) -> str:
-    """The file of an input: INT64, as it lies in memory."""
-    return f"{name}.bin"
-
-
-def checked_texts(entry: ModelEntry, vocabulary: int) -> Texts:
-    """Those that an entry is checked with."""
-    batch = min(CHECKED[0], int(entry.settings["max_batch_size"]))
-    return Texts(batch, min(CHECKED[1], entry.context_length), vocabulary)
+def checked_texts(entry: ModelEntry, vocabulary: int, longest: int = SHORT) -> Texts:
+    """Those that an entry is checked with; no text has more than `longest` tokens."""
+    batch = min(TEXTS, int(entry.settings["max_batch_size"]))
+    return Texts(batch, min(longest, entry.context_length), vocabulary)
 
 
 def compare(

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from build import cuda_vectors
 from build.catalog import ModelEntry
-from build.embedding_check import INPUTS, VectorsError, checked_texts, compare, input_file
+from build.embedding_check import INPUTS, VectorsError, checked_texts, compare
 from build.embedding_graph import OUTPUT as VECTOR
 from build.embedding_plan import graph_stage
 from build.onnx_graph import GRAPH
 from build.stages import OUTPUT, Stage
 from build.tool_runner import ToolRunner
+from build.tool_versions import tool_versions
 from build.transfer import sha256_of
-from build.trtllm_commands import PYTHON, installed_version
+from build.trtllm_commands import PYTHON
 
 SCRIPT = Path(cuda_vectors.__file__)
 VECTORS = "vectors.npy"
@@ -42,13 +43,12 @@ def cuda_stages(
     # The script goes along: a container sees the build's folder, and this code need not be in its image.
     command = [PYTHON if runner.container else sys.executable, f"{OUTPUT}/{SCRIPT.name}"]
     command += [str(folder / "graph" / GRAPH), VECTOR, texts.shape]
-    command += [*(f"{name}={OUTPUT}/{input_file(name)}" for name in INPUTS), f"{OUTPUT}/{VECTORS}"]
+    command += [*(f"{name}={OUTPUT}/{texts.file(name)}" for name in INPUTS), f"{OUTPUT}/{VECTORS}"]
 
     def fill(output: Path) -> None:
         texts.write(output)
         shutil.copyfile(SCRIPT, output / SCRIPT.name)
 
-    package = "onnxruntime-gpu"
     return [
         graph_stage(graph),
         Stage(
@@ -60,7 +60,7 @@ def cuda_stages(
             verify=compare(
                 folder / "graph" / GRAPH, texts, PRECISION, _read, "another onnxruntime-gpu, or a TensorRT plan"
             ),
-            versions={"container": runner.container} if runner.container else {package: installed_version(package)},
+            versions=tool_versions("onnxruntime-gpu", runner.container, runner.image_id),
         ),
     ]
 

@@ -47,7 +47,7 @@ from build.onnx_graph import GRAPH
 from build.parts import make_parts
 from build.stages import Stage, build_lock, run_stages
 from build.tool_runner import ToolError, ToolRunner
-from build.trtllm_commands import installed_version
+from build.tool_versions import bring_image, tool_versions
 from tokentext.cache import cache_folder
 
 ERRORS = (*BUILD_ERRORS, DoesNotFitError, GpuError, PlanError, ToolError, VectorsError, OSError)
@@ -145,6 +145,8 @@ def _build(
                 f"{folder} holds {before.model['id']}: give one of the two another `name` in the catalog"
             )
         assumed = _fits(entry, work, cache, _precision(entry, cache, precision), gpus, before.stages)
+        if runner.container:
+            runner = replace(runner, image_id=bring_image(runner.container, say))
         files = fetch(entry, cache, notify=say)
         precision = _precision(entry, cache, precision)
         if assumed:
@@ -192,8 +194,7 @@ def _stages(
 ) -> list[Stage]:
     if entry.engine != "tensorrt":
         return cuda_stages(entry, folder, graph, vocabulary, runner)
-    image = runner.container
-    versions = {"container": image} if image else {"tensorrt": installed_version("tensorrt")}
+    versions = tool_versions("tensorrt", runner.container, runner.image_id)
     return embedding_stages(entry, folder, graph, vocabulary, precision, versions)
 
 

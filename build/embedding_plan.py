@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build.catalog import CatalogError, ModelEntry
-from build.embedding_check import INPUTS, VectorsError, checked_texts, compare, input_file
+from build.embedding_check import INPUTS, LONG, SHORT, Texts, VectorsError, checked_texts, compare
 from build.embedding_graph import OUTPUT as VECTOR
 from build.embedding_graph import read_encoder
 from build.manifest import read_manifest
@@ -27,9 +28,8 @@ from build.stages import OUTPUT, Stage
 from build.t5_graph import T5Config
 from build.transfer import sha256_of
 
-SHORT = 64  # tokens of the first profile's texts; the second is for all lengths
+SHORT_PROFILE = 64  # tokens of the first profile's texts; the second is for all lengths
 PRECISIONS = ("fp16", "bf16", "fp32")
-VECTORS = "vectors.json"
 
 
 class PlanError(ValueError):
@@ -55,11 +55,18 @@ def embedding_stages(
         graph: the ONNX graph and its weights, by name. vocabulary: ids of the check are below it.
         precision: one of PRECISIONS.
     """
-    texts = checked_texts(entry, vocabulary)
-    check = ["trtexec", f"--loadEngine={folder / 'plan' / PLAN}"]
-    check += [f"--shapes={_shapes(texts.batch, texts.tokens)}", "--warmUp=0", "--duration=0", "--iterations=1"]
-    check += [f"--loadInputs={','.join(f'{name}:{OUTPUT}/{input_file(name)}' for name in INPUTS)}"]
-    check += [f"--exportOutput={OUTPUT}/{VECTORS}"]
+    # Each profile is a way of its own through the plan.
+    profiles = tuple(enumerate(checked_texts(entry, vocabulary, longest) for longest in (SHORT, LONG)))
+
+    def fill(output: Path) -> None:
+        for _, texts in profiles:
+            texts.write(output)
+
+    def verify(output: Path) -> None:
+        for profile, texts in profiles:
+            read = partial(_exported, name=_vectors(profile))
+            compare(folder / "graph" / GRAPH, texts, precision, read, advice)(output)
+
     advice = f"--precision {'fp32' if precision == 'bf16' else 'bf16'} keeps more of the range"
     return [
         graph_stage(graph),
@@ -73,9 +80,9 @@ def embedding_stages(
         Stage(
             "check",
             {"graph": ("*",), "plan": ("*",)},
-            commands=(tuple(check),),
-            fill=texts.write,
-            verify=compare(folder / "graph" / GRAPH, texts, precision, _exported, advice),
+            commands=tuple(check_command(folder / "plan" / PLAN, *profile) for profile in profiles),
+            fill=fill,
+            verify=verify,
             versions=versions,
         ),
     ]
@@ -91,13 +98,26 @@ def graph_stage(graph: Mapping[str, Path]) -> Stage:
 def plan_command(entry: ModelEntry, graph: Path, precision: str) -> tuple[str, ...]:
     """Compiles the graph: one profile for short texts, one for all, each for any number of texts up to the batch."""
     batch, longest = _batch(entry), entry.context_length
+    short = min(SHORT_PROFILE, longest)
     command = ["trtexec", f"--onnx={graph}", f"--saveEngine={OUTPUT}/{PLAN}", "--skipInference"]
     if precision != "fp32":
         command.append(f"--{precision}")
-    for number, (usual, most) in enumerate([(min(SHORT, longest) // 2 or 1, min(SHORT, longest)), (longest, longest)]):
+    for number, (usual, most) in enumerate([(short // 2 or 1, short), (longest, longest)]):
         command += [f"--profile={number}", f"--minShapes={_shapes(1, 1)}"]
         command += [f"--optShapes={_shapes(max(1, batch // 2), usual)}", f"--maxShapes={_shapes(batch, most)}"]
     return tuple(command)
+
+
+def check_command(plan: Path, profile: int, texts: Texts) -> tuple[str, ...]:
+    """Computes the vectors of these texts by one of the plan's profiles; without --useProfile it would be the first."""
+    inputs = ",".join(f"{name}:{OUTPUT}/{texts.file(name)}" for name in INPUTS)
+    command = ["trtexec", f"--loadEngine={plan}", f"--useProfile={profile}"]
+    command += [f"--shapes={_shapes(texts.batch, texts.tokens)}", "--warmUp=0", "--duration=0", "--iterations=1"]
+    return (*command, f"--loadInputs={inputs}", f"--exportOutput={OUTPUT}/{_vectors(profile)}")
+
+
+def _vectors(profile: int) -> str:
+    return f"vectors.{profile}.json"
 
 
 def finished_plan(entry: ModelEntry, work: Path) -> ModelEntry:
@@ -108,7 +128,8 @@ def finished_plan(entry: ModelEntry, work: Path) -> ModelEntry:
     """
     folder = work / entry.name
     manifest = read_manifest(folder)
-    if manifest.model != plan_facts(entry, str(manifest.model.get("precision"))) or "check" not in manifest.stages:
+    whole = manifest.finished and "check" in manifest.stages
+    if not whole or manifest.model != plan_facts(entry, str(manifest.model.get("precision"))):
         raise CatalogError(f"{entry.id}: has no plan in {folder}: python build/embedding_engine.py {entry.id}")
     return replace(entry, engine_dir=folder / "plan")
 
@@ -145,9 +166,9 @@ def _check_plan(folder: Path) -> None:
         raise PlanError(f"{folder / PLAN} is missing or empty, though trtexec ended well")
 
 
-def _exported(folder: Path) -> NDArray[np.float32]:
+def _exported(folder: Path, name: str) -> NDArray[np.float32]:
     """What `trtexec --exportOutput` wrote: a list of {"name", "dimensions": "8x384", "values": [...]}."""
-    path = folder / VECTORS
+    path = folder / name
     try:
         tensors = {tensor["name"]: tensor for tensor in json.loads(path.read_text(encoding="utf-8"))}
         sizes = [int(size) for size in tensors[VECTOR]["dimensions"].split("x")]

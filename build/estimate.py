@@ -159,6 +159,15 @@ def check_gpus(entry: ModelEntry, found: Estimate, gpus: Sequence[Gpu]) -> None:
                 f"{entry.id}: {entry.quantization} needs compute capability {least}, {gpu.name} has "
                 f"{'.'.join(map(str, gpu.capability))}; offered are {published or ', '.join(build.offers())}"
             )
+        if entry.engine == "tensorrt_llm" and (10, 0) <= gpu.capability < (12, 0):
+            refused = entry.quantization if quantization.not_on_sm100 else ""
+            if kv_cache_dtype(entry) == "int8":
+                refused = "a cache of int8"
+            if refused:
+                raise DoesNotFitError(
+                    f"{entry.id}: trtllm-build refuses {refused} for compute capability 10 and 11, {gpu.name} has "
+                    f"{'.'.join(map(str, gpu.capability))}: fp8 and nvfp4 are what it is made for"
+                )
         if gpu.memory < found.least:
             raise DoesNotFitError(
                 f"{entry.id}: at least {found.least / GIB:,.1f} GiB are needed on each GPU, {gpu.name} has "

@@ -38,7 +38,8 @@ def find_gpus() -> tuple[Gpu, ...]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise GpuError(f"nvidia-smi: {error}") from error
     if answer.returncode:
-        raise GpuError(f"nvidia-smi: {(answer.stderr or answer.stdout).strip() or answer.returncode}")
+        said = (answer.stderr or answer.stdout).strip() or answer.returncode
+        raise GpuError(f"nvidia-smi: {said}; --gpu-memory GIB builds without asking it")
     return tuple(_gpu(line) for line in answer.stdout.splitlines() if line.strip())
 
 
@@ -53,4 +54,5 @@ def _gpu(line: str) -> Gpu:
         major, minor = (int(part) for part in capability.split("."))
         return Gpu(name, int(total) << 20, int(free) << 20, (major, minor))
     except ValueError as error:
-        raise GpuError(f"nvidia-smi: {line!r} is not understood") from error
+        # GPUs that share the host's memory have none of their own to tell of.
+        raise GpuError(f"nvidia-smi: {line!r} is not understood; --gpu-memory GIB says it in its place") from error

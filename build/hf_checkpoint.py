@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from build.gpu_options import Checkpoint
+from build.quantization import QUANTIZATIONS
 from tokentext.files import TOKENIZER_FILES
 
 INDEX = "model.safetensors.index.json"
@@ -100,6 +101,26 @@ def check_config(folder: Path, expected: Checkpoint) -> None:
         found = defaults.get(key) if found is None else found
         if found != getattr(expected, key):
             raise CheckpointError(f"{folder / CONFIG}: {key} is {found}; the catalog says {getattr(expected, key)}")
+
+
+def check_quantization(folder: Path, expected: Checkpoint) -> None:
+    """Raises CheckpointError unless the weights are in what the catalog says, by the checkpoint's own files.
+
+    ModelOpt writes `hf_quant_config.json` (`quantization.quant_algo`), others `quantization_config` of `config.json`
+    (`quant_algo`, `quant_method`).
+    """
+    path, key = (folder / QUANTIZED, "quantization") if (folder / QUANTIZED).is_file() else (folder / CONFIG, "")
+    facts = read_object(path).get(key or "quantization_config")
+    facts = facts if isinstance(facts, Mapping) else {}
+    found = facts.get("quant_algo") or facts.get("quant_method")
+    wanted = expected.quantization
+    if found is None and not wanted:
+        return
+    if not wanted:
+        raise CheckpointError(f"{path}: the weights are quantized, {found}; the catalog has no checkpoint.quantization")
+    if str(found).lower() not in QUANTIZATIONS[wanted].algorithms:
+        said = f"the weights are in {found}" if found else "nothing is said of a quantization"
+        raise CheckpointError(f"{path}: {said}; the catalog says {wanted} (checkpoint.quantization)")
 
 
 def check_files(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from build.catalog import HubSource, ModelFile
 from build.fetch import cached, fetch_files
 from build.gpu_options import Checkpoint
-from build.hf_checkpoint import CheckpointError, check_config, check_files, is_wanted
+from build.hf_checkpoint import CheckpointError, check_config, check_files, check_quantization, is_wanted
 from build.hub import Hub, HubFile
 from build.manifest import StageRecord
 from build.transfer import FetchError, Notify, SourceFailed
@@ -82,6 +82,7 @@ def bring_checkpoint(found: FoundCheckpoint, folder: Path, cache: Path, hub: Hub
     for file in small:
         _bring_small(found, file, folder, hub)
     check_config(folder, found.checkpoint)
+    check_quantization(folder, found.checkpoint)
     large = [_model_file(found, file) for file in found.files if file.sha256]
     _link_all(fetch_files(large, cache, notify=notify, hub=hub), folder)
     check_files(folder)

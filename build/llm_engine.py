@@ -8,6 +8,7 @@ it goes on from there. `--dry-run` prints the estimate and the exact commands, a
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,7 @@ from build.llm_plan import Tools, engines_folder, llm_stages, manifest_facts
 from build.manifest import Manifest, read_manifest
 from build.stages import Stage, build_lock, run_stages
 from build.tool_runner import ToolError
+from build.tool_versions import bring_image
 from build.transfer import FetchError, Notify
 from build.trtllm_commands import EXAMPLES, UnknownArchitectureError
 from tokentext.cache import cache_folder
@@ -130,6 +132,8 @@ def _build_all(
     if not gpus:
         raise DoesNotFitError("there is no nvidia-smi here: --gpu-memory GIB says what the serving GPUs have")
     _check_gpus(entry, draft, gpus)
+    if tools.container:
+        tools = replace(tools, image_id=bring_image(tools.container, say))
     if draft is not None:
         _build(draft, work, cache, tools, None)
     _build(entry, work, cache, tools, work / draft.name if draft else None)
@@ -196,9 +200,13 @@ def _stages(
 
 
 def _folders(entry: ModelEntry, work: Path) -> tuple[Path, ...]:
-    """What the tools must see: the build, the cache that its files are links into, a person's own checkpoint."""
+    """What the tools must see: the build, the cache that its files are links into, a person's own checkpoint.
+
+    The files of the last may be links themselves, as in a snapshot of Hugging Face's cache.
+    """
     own = entry.checkpoint.path if entry.checkpoint else None
-    return tuple(dict.fromkeys([work, cache_folder(), *([own.resolve()] if own else [])]))
+    places = {own.resolve(), *(path.resolve().parent for path in own.glob("*"))} if own else set()
+    return tuple(dict.fromkeys([work, cache_folder(), *sorted(places)]))
 
 
 def main() -> None:

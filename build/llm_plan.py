@@ -17,18 +17,21 @@ from pydantic import TypeAdapter
 from build.catalog import Catalog, CatalogError, ModelEntry
 from build.draft_model import STAGE as DRAFT_STAGE
 from build.draft_model import draft_entry, draft_stage
+from build.estimate import kv_cache_dtype
 from build.gpu_options import BuildOptions
 from build.hf_checkpoint import COMPANIONS, CONFIG, INDEX, QUANTIZED, CheckpointError, check_files, read_object
 from build.manifest import read_manifest
 from build.stages import Stage
 from build.tool_runner import ToolRunner
+from build.tool_versions import tool_versions
 from build.trtllm_commands import (
     TOKENIZER_INFO,
     build_command,
+    built_seq_len,
     convert_command,
-    installed_version,
     is_quantized,
-    max_seq_len,
+    max_num_tokens,
+    paged_context_fmha,
     quantize_command,
     tokenizer_info_command,
 )
@@ -41,14 +44,15 @@ class Tools:
 
     Args:
         examples: the folder `examples` of its source, with the scripts.
-        container: image to run them in; empty: they are on PATH.
+        container: image to run them in; empty: they are on PATH. image_id: of that image, once it is known.
     """
 
     examples: Path
     container: str = ""
+    image_id: str = ""
 
     def versions(self) -> dict[str, str]:
-        return {"container": self.container} if self.container else {"tensorrt-llm": installed_version()}
+        return tool_versions("tensorrt-llm", self.container, self.image_id)
 
     def runner(self, entry: ModelEntry, folders: tuple[Path, ...]) -> ToolRunner:
         return ToolRunner(self.container, f"tritongate-build-{entry.name}", folders)
@@ -145,7 +149,7 @@ def finished_entry(entry: ModelEntry, work: Path) -> ModelEntry:
     manifest = read_manifest(folder)
     facts, last = manifest.model, {"tensorrt_llm": "tokenizer_info", "tensorrt_llm_api": "tokenizer"}
     needed = [last.get(str(facts.get("engine"))), *([DRAFT_STAGE] if facts.get("build", {}).get("draft") else [])]
-    if facts.get("id") != entry.id or not manifest.stages.keys() >= set(needed):
+    if facts.get("id") != entry.id or not manifest.finished or not manifest.stages.keys() >= set(needed):
         raise CatalogError(f"{entry.id}: is not built in {folder}: python build/llm_engine.py {entry.id}")
     engine = str(facts["engine"])
     served = "engine" if engine == "tensorrt_llm" else "weights" if "weights" in manifest.stages else "checkpoint"
@@ -160,7 +164,7 @@ def finished_entry(entry: ModelEntry, work: Path) -> ModelEntry:
     if engine == "tensorrt_llm":
         settings["max_batch_size"] = build.max_batch_size
         settings["enable_chunked_context"] = build.chunked_context
-        settings["enable_kv_cache_reuse"] = bool(settings["enable_kv_cache_reuse"]) and build.paged_kv_cache
+        settings["enable_kv_cache_reuse"] = bool(settings["enable_kv_cache_reuse"]) and paged_context_fmha(built)
     info = folder / "tokenizer_info" / TOKENIZER_INFO
     return replace(
         built,
@@ -189,6 +193,12 @@ def finished_draft(entry: ModelEntry, catalog: Catalog, work: Path) -> ModelEntr
 
 
 def _check_limits(entry: ModelEntry) -> None:
+    for wanted, option in ((entry.build.chunked_context, "chunked_context"), (entry.build.draft, "draft")):
+        if wanted and not paged_context_fmha(entry):
+            raise CatalogError(
+                f"{entry.id}: build.{option}: not over a cache of {kv_cache_dtype(entry)} beside {entry.quantization} "
+                "weights; kv_cache_dtype fp8 goes with fp8 and nvfp4, auto with all"
+            )
     if not entry.build.chunked_context and entry.build.max_num_tokens < entry.context_length:
         raise CatalogError(
             f"{entry.id}: build.max_num_tokens: {entry.build.max_num_tokens} is less than a prompt may have "
@@ -214,8 +224,8 @@ def _check_engine(entry: ModelEntry) -> Callable[[Path], None]:
         built = config.get("build_config", {})
         wanted = {
             "max_batch_size": entry.build.max_batch_size,
-            "max_seq_len": max_seq_len(entry),
-            "max_num_tokens": entry.build.max_num_tokens,
+            "max_seq_len": built_seq_len(entry),
+            "max_num_tokens": max_num_tokens(entry),
         }
         for key, value in wanted.items():
             if built.get(key) != value:

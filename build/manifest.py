@@ -1,11 +1,12 @@
 """What a build has made and from what: `manifest.json` in the build's folder.
 
-    {"format": 1, "model": {"id": ..., ...},
+    {"format": 1, "finished": true, "model": {"id": ..., ...},
      "stages": {NAME: {"key": ..., "inputs": {...}, "versions": {...}, "commands": [[...], ...],
                        "started": "2026-11-24T20:00:00+00:00", "seconds": 12.3,
                        "files": {NAME: {"size": ..., "mtime_ns": ..., "sha256": ...}}}}}
 
-It is replaced by a rename after every stage, so it never speaks of what is not there.
+It is replaced by a rename before and after a stage takes its place, so it never speaks of what is not there. While a
+model is built anew, stages of the new and the old build lie beside each other: `finished` is false until its end.
 """
 
 from __future__ import annotations
@@ -66,10 +67,11 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All stages of one build that came to their end, by name."""
+    """All stages of one build that came to their end, by name; `finished`: they are of one build, and all it has."""
 
     model: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, StageRecord] = field(default_factory=dict)
+    finished: bool = False
 
     def with_stage(self, name: str, record: StageRecord) -> Manifest:
         return replace(self, stages={**self.stages, name: record})
@@ -78,6 +80,7 @@ class Manifest:
         """Puts it in the place of the one in `folder`; on the disk when this returns."""
         content = {
             "format": FORMAT,
+            "finished": self.finished,
             "model": dict(self.model),
             "stages": {name: asdict(record) for name, record in self.stages.items()},
         }
@@ -101,7 +104,9 @@ def read_manifest(folder: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ManifestError(f"{path}: format {content['format']}, {FORMAT} is known: remove {folder} to build anew")
-        return Manifest(content["model"], {name: _record(stage) for name, stage in content["stages"].items()})
+        stages = {name: _record(stage) for name, stage in content["stages"].items()}
+        # Builds from before there was this key count as what they were taken for.
+        return Manifest(content["model"], stages, content.get("finished", True))
     except FileNotFoundError:
         return Manifest()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from build.transfer import SPARE
+
 MANIFEST = ".tritongate.json"
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
@@ -61,7 +63,7 @@ def publish(output: Path, folders: Iterable[ModelFolder], *, copy: bool = False,
         keep: folders that were made here earlier stay.
     Returns: what was done, a line for each folder that changed.
     Raises:
-        RepositoryError: two folders of one name, a folder of that name that was not made here, or no room beside.
+        RepositoryError: two folders of one name, a folder of that name that was not made here, no room for copies.
     """
     wanted: dict[str, ModelFolder] = {}
     for folder in folders:
@@ -95,6 +97,8 @@ def _replace(output: Path, wanted: Mapping[str, ModelFolder], made: set[str], co
         if made != remaining:
             _write_manifest(output, remaining)
         return []
+    if copy:
+        _check_room(output.parent, [wanted[name] for name in changed])
     try:
         for name in changed:
             _write(scratch / "new" / name, wanted[name], copy)
@@ -109,6 +113,17 @@ def _replace(output: Path, wanted: Mapping[str, ModelFolder], made: set[str], co
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return [*(f"{name}: written" for name in changed), *(f"{name}: removed" for name in stale)]
+
+
+def _check_room(where: Path, folders: Iterable[ModelFolder]) -> None:
+    """Raises RepositoryError unless the disk takes the copies; what they replace goes only after them."""
+    contents = [content for folder in folders for content in folder.files.values() if not isinstance(content, bytes)]
+    needed, free = sum(_source(content).stat().st_size for content in contents), shutil.disk_usage(where).free
+    if free < needed + SPARE:
+        raise RepositoryError(
+            f"{needed / 1e9:,.1f} GB are needed for the copies in {where}, {free / 1e9:,.1f} GB are free: make room, "
+            "or leave out --copy, which links instead"
+        )
 
 
 def _write(folder: Path, model: ModelFolder, copy: bool) -> None:

@@ -102,19 +102,25 @@ def run_stages(
             notify(f"{head}: is there")
             continue
         notify(f"{head}: begins")
-        record = _run(folder, stage, runner, notify, inputs, key)
+        record = _run(folder, stage, runner, notify, inputs, key, manifest)
         manifest = manifest.with_stage(stage.name, record)
         manifest.write(folder)
         size = sum(file.size for file in record.files.values())
         notify(f"{head}: {record.seconds:,.0f} s, {len(record.files)} files, {size / 1e9:,.2f} GB")
     kept = {stage.name: manifest.stages[stage.name] for stage in stages}
-    manifest = Manifest(model, kept)
+    manifest = Manifest(model, kept, finished=True)
     manifest.write(folder)
     return manifest
 
 
 def _run(
-    folder: Path, stage: Stage, runner: ToolRunner, notify: Notify, inputs: Mapping[str, str], key: str
+    folder: Path,
+    stage: Stage,
+    runner: ToolRunner,
+    notify: Notify,
+    inputs: Mapping[str, str],
+    key: str,
+    unfinished: Manifest,
 ) -> StageRecord:
     partial, final = folder / f"{stage.name}.partial", folder / stage.name
     mark = folder / f"{stage.name}.partial.key"
@@ -132,6 +138,8 @@ def _run(
         runner.run(command, folder, log, notify)
     stage.verify(partial)
     files = record_files(partial)
+    if final.exists():  # from here to the last stage, what lies here is no whole build
+        unfinished.write(folder)
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     mark.unlink()

@@ -43,13 +43,15 @@ class ToolRunner:
     Args:
         container: image for `docker run`; empty: the tools are on PATH.
         name: of the container, one per build.
-        folders: that the container sees, under the same paths.
+        folders: that the container sees, under the same paths, and under their real ones.
+        image_id: of `container`, once it is known.
     """
 
     container: str = ""
     name: str = ""
     folders: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    image_id: str = ""
 
     def line(self, command: Sequence[str]) -> list[str]:
         """The command as it is started."""
@@ -57,8 +59,9 @@ class ToolRunner:
             return list(command)
         line = ["docker", "run", "--rm", "--init", "--gpus", "all", "--ipc", "host", "--name", self.name]
         line += ["--ulimit", "memlock=-1", "--ulimit", "stack=67108864", "--user", f"{os.getuid()}:{os.getgid()}"]
-        for folder in self.folders:
-            line += ["--volume", f"{folder}:{folder}"]
+        # Links in them say where the files really are.
+        for place in dict.fromkeys(path for folder in self.folders for path in (folder, folder.resolve())):
+            line += ["--volume", f"{place}:{place}"]
         for variable in (*PASSED, *self.environment):
             if variable in os.environ or variable in self.environment:
                 line += ["--env", variable]

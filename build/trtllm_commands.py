@@ -7,7 +7,6 @@ examples under /app.
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 
 from build.catalog import ModelEntry
@@ -17,6 +16,8 @@ from build.stages import OUTPUT
 
 EXAMPLES = Path("/app/examples")  # in NVIDIA's image
 PYTHON = "python3"
+TOKENS_PER_BLOCK = 32  # of the paged cache, trtllm-build's default
+_FP8_ATTENTION = ("fp8", "nvfp4")  # weights with which attention over an FP8 cache is possible
 TOKENIZER_INFO = "xgrammar_tokenizer_info.json"  # the name that NVIDIA's script gives it
 
 # Architecture -> folder of its convert_checkpoint.py under examples/models/core.
@@ -81,13 +82,12 @@ def quantize_command(entry: ModelEntry, examples: Path, checkpoint: Path) -> tup
 def build_command(entry: ModelEntry, converted: Path) -> tuple[str, ...]:
     """The compiler. `--max_input_len` would be 1024 by default; what a prompt may be is for the served limit to say."""
     build, quantization = entry.build, QUANTIZATIONS[entry.quantization]
-    length = max_seq_len(entry)
     command = ["trtllm-build", "--checkpoint_dir", str(converted), "--output_dir", OUTPUT]
     limits = {
         "max_batch_size": build.max_batch_size,
-        "max_input_len": length,
-        "max_seq_len": length,
-        "max_num_tokens": build.max_num_tokens,
+        "max_input_len": entry.context_length,
+        "max_seq_len": entry.context_length,
+        "max_num_tokens": max_num_tokens(entry),
         "max_beam_width": 1,
     }
     for name, value in limits.items():
@@ -95,8 +95,8 @@ def build_command(entry: ModelEntry, converted: Path) -> tuple[str, ...]:
     command += ["--gemm_plugin", quantization.gemm_plugin, "--gpt_attention_plugin", "auto"]
     command += ["--remove_input_padding", "enable", "--context_fmha", "enable"]
     command += ["--kv_cache_type", "paged" if build.paged_kv_cache else "continuous"]
-    command += ["--use_paged_context_fmha", "enable" if build.paged_kv_cache else "disable"]
-    if kv_cache_dtype(entry) == "fp8" and quantization.qformat == "fp8":
+    command += ["--use_paged_context_fmha", "enable" if paged_context_fmha(entry) else "disable"]
+    if kv_cache_dtype(entry) == "fp8" and quantization.qformat in _FP8_ATTENTION:
         command += ["--use_fp8_context_fmha", "enable"]
     if build.gather_generation_logits:
         command += ["--gather_generation_logits"]
@@ -108,23 +108,37 @@ def build_command(entry: ModelEntry, converted: Path) -> tuple[str, ...]:
     return (*command, "--workers", str(build.workers))
 
 
-def max_seq_len(entry: ModelEntry) -> int:
-    """Tokens that the engine has room for: TensorRT-LLM sets those of a draft aside for every request."""
+def built_seq_len(entry: ModelEntry) -> int:
+    """`max_seq_len` of the engine: `trtllm-build` adds the tokens of a draft, which it sets aside for every request."""
     return entry.context_length + entry.build.max_draft_len
+
+
+def max_num_tokens(entry: ModelEntry) -> int:
+    """What `trtllm-build` would make of the entry's `max_num_tokens` by itself, with no more than a warning.
+
+    `tensorrt_llm/_common.py` (check_max_num_tokens) and `builder.py`: not more than all sequences have, not less than a
+    block of the cache, nor than one step of drafts.
+    """
+    build = entry.build
+    tokens = max(min(build.max_num_tokens, entry.context_length * build.max_batch_size), TOKENS_PER_BLOCK)
+    return max(tokens, build.max_batch_size * (build.max_draft_len + 1)) if build.max_draft_len else tokens
+
+
+def paged_context_fmha(entry: ModelEntry) -> bool:
+    """Whether prompts can be computed over the paged cache: in pieces, or after what is in it already.
+
+    `trtllm-build` takes it back, with no more than a warning, for a cache of INT8, and for one of FP8 beside weights
+    that are not in FP8 or NVFP4 (`tensorrt_llm/builder.py`); the backend then refuses to load the engine.
+    """
+    kv_cache, qformat = kv_cache_dtype(entry), QUANTIZATIONS[entry.quantization].qformat
+    possible = kv_cache == "" or (kv_cache == "fp8" and qformat in _FP8_ATTENTION)
+    return entry.build.paged_kv_cache and possible
 
 
 def tokenizer_info_command(examples: Path, tokenizer: Path) -> tuple[str, ...]:
     """What the C++ backend's guided decoding needs to know of the tokenizer."""
     script = str(examples / "generate_xgrammar_tokenizer_info.py")
     return (PYTHON, script, "--model_dir", str(tokenizer), "--output_dir", OUTPUT)
-
-
-def installed_version(package: str = "tensorrt-llm") -> str:
-    """In this Python; found without importing it, which takes half a minute and a GPU."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed in this Python"
 
 
 def _parallel(entry: ModelEntry) -> tuple[str, ...]:

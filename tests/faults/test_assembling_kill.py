@@ -118,7 +118,7 @@ def rebuilt(tmp_path: Path) -> Iterator[tuple[Bench, dict[str, Model]]]:
 def test_killed_while_models_are_replaced(rebuilt: tuple[Bench, dict[str, Model]]) -> None:
     bench, before = rebuilt
     other = (ID, "--max-batch-size", "4", "--max-seq-len", "128")
-    end_suddenly(bench, r"os.rename /work/tiny/manifest\.json\.new ", *other)
+    end_suddenly(bench, r"os.rename#2 /work/tiny/manifest\.json\.new ", *other)
     assert json.loads((bench.folder / "work/tiny/engine/config.json").read_text())["build_config"]["max_seq_len"] == 128
     assert models_of(bench.repository) == before, "a new engine is there, and the old one is served with its own limits"
     for number in ("#1", "#2"):

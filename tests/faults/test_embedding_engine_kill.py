@@ -17,8 +17,8 @@ PLAN, CUDA = ("sentence-t5", ["graph", "plan", "check"]), ("sentence-t5.cuda", [
 @pytest.mark.parametrize(
     ("arguments", "build", "tool", "stage", "left"),
     [
-        ((), PLAN, "trtexec", "plan", ["trtexec", "trtexec-run"]),
-        ((), PLAN, "trtexec-run", "check", ["trtexec-run"]),
+        ((), PLAN, "trtexec", "plan", ["trtexec", "trtexec-run", "trtexec-run"]),
+        ((), PLAN, "trtexec-run", "check", ["trtexec-run", "trtexec-run"]),
         (("--provider", "cuda"), CUDA, "cuda", "check", ["cuda"]),
     ],
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.build.drafted_build import drafted_bench
 from tests.unit.build.file_server import file_server
 from tests.unit.build.pretend_build import (
     COMMIT,
@@ -105,6 +106,27 @@ def test_killed_between_tools_it_goes_on_from_there(tmp_path: Path, moment: str,
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         made_here = bench.repository / "tiny_preprocessing" / "tokenizer" / name
         assert json.loads(made_here.read_text()).items() >= json.loads((tmp_path / "hf" / name).read_text()).items()
+
+
+@pytest.mark.parametrize(
+    ("moment", "made", "left"),
+    [
+        # The draft model's own build, in its compiler's place; then the stage that holds the vocabularies together.
+        (r"os.rename /tiny_draft/engine\.partial ", [], {"convert": 1, "trtllm-build": 2, "tokenizer_info": 2}),
+        (r"os.rename /tiny/draft\.partial ", STAGES[:1], {"convert": 1, "trtllm-build": 1, "tokenizer_info": 1}),
+    ],
+)
+def test_killed_with_a_draft_model_it_goes_on_from_there(
+    tmp_path: Path, moment: str, made: list[str], left: dict[str, int]
+) -> None:
+    bench = drafted_bench(tmp_path)
+    end_suddenly(bench, moment)
+    folder = tmp_path / "work" / "tiny" / "manifest.json"
+    assert (list(bench.manifest()["stages"]) if folder.is_file() else []) == made and not bench.repository.exists()
+    bench.calls()
+    bench.built()
+    assert bench.calls() == Counter(left)
+    assert {"tiny_engine", "tiny_target", "tiny_draft"} <= {path.name for path in bench.repository.iterdir()}
 
 
 def test_killed_in_the_download_it_goes_on_at_the_byte(tmp_path: Path) -> None:

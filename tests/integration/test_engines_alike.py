@@ -1,22 +1,42 @@
-"""SmolLM2 of the catalog behind the adapter: from its CPU engine, and from the engine over TensorRT-LLM's LLM API,
-whose LLM is a stand-in. What a client can count on is the same."""
+"""One entry of the catalog behind the adapter: its CPU engine, and the engine over TensorRT-LLM's LLM API that
+`build/llm_engine.py` makes of its checkpoint. What a client can count on is the same.
+
+The checkpoint is one of the published shape with weights of nothing, and the LLM a stand-in with TensorRT-LLM's
+signatures: there is no GPU.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
+from safetensors.numpy import save_file
 
+from build.catalog import load_catalog
+from build.fetch import fetch
+from build.parts import make_parts
+from launcher.state import StateLock
+from launcher.triton_server import TritonServer
 from tests.support import models
 from tests.support.adapter_process import AdapterProcess
 from tests.support.answers import user
-from tests.support.stand_in_model import MODEL, stand_in_triton, tokenizer_folder
+from tests.support.stand_in_imports import STAND_IN
+from tests.unit.build.file_server import file_server
+from tests.unit.build.pretend_build import ROOT, put_on_hub
 from tokentext import TextTokenizer
+from tokentext.cache import cache_folder
 
+ID = models.GOOD_CHAT
+BUILT = f"{ID}:bf16"
 JSON = '{"city": "Paris"}'
 
 
@@ -25,15 +45,52 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """The adapter's base URL, and the model's id."""
     if request.param == "llama_cpp":
         adapter: AdapterProcess = request.getfixturevalue("adapter")
-        yield adapter.base_url, models.CHAT
+        yield adapter.base_url, ID
         return
     folder: Path = tmp_path_factory.mktemp("alike")
-    answer = TextTokenizer(tokenizer_folder()).encode(JSON)
+    repository = built_repository(folder)
     with (
-        stand_in_triton(folder, {"answer": answer}, max_batch_size=8) as running,
-        AdapterProcess(running.server.grpc_url, folder / "adapter.log") as adapter,
+        StateLock(folder / "state"),
+        TritonServer([repository], folder / "state") as server,
+        AdapterProcess(server.grpc_url, folder / "adapter.log") as adapter,
     ):
-        yield adapter.base_url, MODEL
+        yield adapter.base_url, BUILT
+
+
+def built_repository(folder: Path) -> Path:
+    """What `build/llm_engine.py` makes of the entry, with the stand-in in TensorRT-LLM's place."""
+    entry = load_catalog().get(ID)
+    assert entry.checkpoint is not None
+    tokenizer = make_parts(entry, fetch(entry, cache_folder()), cache_folder()).tokenizer
+    published, repository = folder / "published", folder / "repository"
+    shutil.copytree(tokenizer, published)
+    write_checkpoint(published)
+    with file_server() as hub:
+        put_on_hub(published, hub.files, entry.checkpoint.hub)
+        given = ["--engine", "tensorrt_llm_api", "--gpu-memory", "24", "--output", str(repository)]
+        subprocess.run(
+            [sys.executable, str(ROOT / "build" / "llm_engine.py"), BUILT, "--work", str(folder / "work"), *given],
+            env={**os.environ, "HF_ENDPOINT": hub.url, "TRITONGATE_CACHE": str(folder / "cache")},
+            check=True,
+        )
+    engine = repository / f"{load_catalog().get(BUILT).name}_engine"
+    answer = TextTokenizer(tokenizer).encode(JSON)
+    (engine / "engine" / "stand_in.json").write_text(json.dumps({"log": str(folder / "log"), "answer": answer}))
+    shutil.copytree(STAND_IN, engine / "1", dirs_exist_ok=True)
+    (engine / "1" / "tensorrt_llm" / "release.py").write_text('RELEASE = "1.3.0"\n')
+    return repository
+
+
+def write_checkpoint(folder: Path) -> None:
+    """config.json of the published shape, and weights of nothing."""
+    checkpoint = load_catalog().get(ID).checkpoint
+    assert checkpoint is not None
+    keys = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_key_value_heads", "vocab_size")
+    config = {key: getattr(checkpoint, key) for key in (*keys, "tie_word_embeddings")}
+    heads = checkpoint.hidden_size // checkpoint.head_dim
+    config |= {"architectures": [checkpoint.architecture], "model_type": "qwen2", "num_attention_heads": heads}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({"model.embed_tokens.weight": np.zeros((4, 4), np.float32)}, folder / "model.safetensors")
 
 
 @pytest.fixture

@@ -46,6 +46,12 @@ class Oracle:
         return sum(len(self.encode(query, document)[0]) for document in documents)
 
     def logit(self, ids: Sequence[int], types: Sequence[int]) -> float:
+        roberta, hidden = self.config["model_type"] != "bert", self.hidden(ids, types)
+        pooled = np.tanh(self._dense("classifier.dense" if roberta else "bert.pooler.dense", hidden[0]))
+        return float(self._dense("classifier.out_proj" if roberta else "classifier", pooled)[0])
+
+    def hidden(self, ids: Sequence[int], types: Sequence[int]) -> np.ndarray:
+        """The last layer's states, [tokens, hidden_size]."""
         roberta = self.config["model_type"] != "bert"
         name = "roberta" if roberta else "bert"
         places = np.arange(len(ids)) + (self.config["pad_token_id"] + 1 if roberta else 0)
@@ -59,8 +65,7 @@ class Oracle:
         hidden = self._norm(f"{embeddings}.LayerNorm", hidden)
         for index in range(self.config["num_hidden_layers"]):
             hidden = self._layer(f"{name}.encoder.layer.{index}", hidden)
-        pooled = np.tanh(self._dense("classifier.dense" if roberta else "bert.pooler.dense", hidden[0]))
-        return float(self._dense("classifier.out_proj" if roberta else "classifier", pooled)[0])
+        return hidden
 
     def _layer(self, name: str, hidden: np.ndarray) -> np.ndarray:
         count = self.config["num_attention_heads"]

@@ -157,8 +157,8 @@ def read_drafted(tensors: Tensors, limits: Limits) -> Drafted | None:
         if name not in _NEUTRAL or tensor.size != 1 or float(tensor.reshape(-1)[0]) != _NEUTRAL[name]:
             return None
     try:
-        ids = tensors["input_ids"].reshape(-1)
-        prompt = ids[: _number(tensors, "input_lengths", 0)].tolist()
+        ids, given = tensors["input_ids"].reshape(-1), _number(tensors, "input_lengths", 0)
+        prompt = ids[:given].tolist() if 0 <= given <= len(ids) else []
         room = limits.context_length - len(prompt)
         length = min(_number(tensors, "request_output_len", 0), room)
         words: list[Word] = []

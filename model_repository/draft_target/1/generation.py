@@ -52,9 +52,7 @@ class Generation:
         """Answers, to the last response. `target` and `draft` are Triton's names of the engines."""
         try:
             if self._drafted is None:
-                for response in self._inner.ask(target, self._inputs, self._outputs):
-                    self._send(response.output_tensors())
-                self.end()
+                self._alone(target)
             else:
                 self._rounds(self._drafted, target, draft)
         except InnerError as error:
@@ -63,14 +61,32 @@ class Generation:
             pb_utils.Logger.log_error(f"{target}: {error!r}")
             self.end(f"the answer broke off: {error}", pb_utils.TritonError.INTERNAL)
 
+    def _alone(self, target: str) -> None:
+        """The target's own answer. Never as a stream: see `InnerRequests`."""
+        asked = dict(self._inputs)
+        if "num_return_sequences" in asked and asked["num_return_sequences"].as_numpy().max() > 1:
+            error = "num_return_sequences: one answer at a time with a draft model; more are more requests"
+            self.end(error, pb_utils.TritonError.INVALID_ARG)
+            return
+        if "streaming" in asked and asked.pop("streaming").as_numpy().any():
+            asked["exclude_input_in_output"] = np.array([[True]])  # which a stream does of itself
+        for response in self._inner.ask(target, asked, self._outputs):
+            self._send(response.output_tensors())
+        self.end()
+
     def _rounds(self, request: Drafted, target: str, draft: str) -> None:
-        streaming = request.flag("streaming")
+        streaming, drafting = request.flag("streaming"), True
         while not request.ended:
             written: list[int] = []
-            asked = request.draft_request()
+            asked = request.draft_request() if drafting else None
             if asked is not None:
-                for response in self._inner.ask(draft, asked, ("output_ids", "sequence_length")):
-                    written += new_tokens(response)
+                try:
+                    for response in self._inner.ask(draft, asked, ("output_ids", "sequence_length")):
+                        written += new_tokens(response)
+                except InnerError as error:
+                    # Without drafts the answer is the same, only slower.
+                    pb_utils.Logger.log_warn(f"{draft}: {error}; an answer goes on without drafts")
+                    drafting = False
             written = request.usable(written)
             checked: list[int] = []
             outputs = ["output_ids", "sequence_length"]

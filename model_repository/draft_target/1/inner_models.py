@@ -24,6 +24,11 @@ class InnerRequests:
 
     They are ended by TensorRT-LLM's own `stop`: a request of the same id. Up to 24.10 at least, Triton has no way to
     cancel what a Python model has asked another model, and TensorRT-LLM's backend knows this one in all releases.
+
+    None of them may be streamed. In Triton's Python backend (24.10, and its sources since) a thread that waits for the
+    next response of one request, a later response of the same request and another thread's `exec` wait for each other's
+    locks and the GIL, for good: `ResponseIterator::Next` takes the GIL again while it holds the iterator's mutex. What
+    has one response goes through without that mutex.
     """
 
     def __init__(self) -> None:

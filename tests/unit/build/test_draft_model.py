@@ -53,8 +53,10 @@ def test_two_engines_of_one_entry(built: tuple[Bench, str]) -> None:
     assert bench.calls() == Counter({"convert": 2, "trtllm-build": 2, "tokenizer_info": 2})
     assert "me/tiny, with its draft model if on the same GPUs:" in said
     target, draft = compiler_of(bench, "tiny"), compiler_of(bench, "tiny_draft")
-    # The executor sets the places of a draft aside for every request, so the engine has as many more.
-    assert "--max_batch_size 64 --max_input_len 261 --max_seq_len 261 --max_num_tokens 512" in target
+    # The compiler adds the places of a draft, which the executor sets aside for every request.
+    assert "--max_batch_size 64 --max_input_len 256 --max_seq_len 256 --max_num_tokens 512" in target
+    config = json.loads((bench.folder / "work" / "tiny" / "engine" / "config.json").read_text())
+    assert config["build_config"]["max_seq_len"] == 261
     assert "--speculative_decoding_mode draft_tokens_external --max_draft_len 5" in target
     assert "--max_batch_size 64 --max_input_len 256 --max_seq_len 256 --max_num_tokens 512" in draft
     assert "speculative" not in draft and "gather_generation_logits" not in draft
@@ -183,6 +185,21 @@ def test_no_such_draft_model(tmp_path: Path, draft: str, message: str) -> None:
     bench.catalog.write_text(bench.catalog.read_text().replace(f'draft = "{DRAFT}"', f'draft = "{draft}"'))
     known = load_catalog(bench.catalog)
     with pytest.raises(CatalogError, match=re.escape(message)):
+        draft_entry(known.get(ID), known)
+
+
+def test_the_quantization_of_a_draft_model_is_not_passed_over(tmp_path: Path) -> None:
+    bench = drafted_bench(tmp_path)
+    shipped = (Path(__file__).parents[3] / "build" / "catalog.toml").read_text()
+    draft = "qwen/qwen2.5-coder-0.5b-instruct"  # llama.cpp's in its own entry
+    own = bench.catalog.read_text()
+    for quantization, found in ((":fp8", "fp8"), ("", "bf16")):
+        bench.catalog.write_text(own.replace(f'"{DRAFT}"\n\n', f'"{draft}{quantization}"\n\n') + shipped)
+        known = load_catalog(bench.catalog)
+        assert draft_entry(known.get(ID), known).quantization == found
+    bench.catalog.write_text(own.replace(f'"{DRAFT}"\n\n', f'"{draft}:q4_k_m"\n\n') + shipped)
+    known = load_catalog(bench.catalog)
+    with pytest.raises(CatalogError, match=f"me/tiny: build.draft: {draft}: quantization: q4_k_m is not offered"):
         draft_entry(known.get(ID), known)
 
 

@@ -39,7 +39,7 @@ def encoder_of(bench: EmbeddingBench) -> Path:
 
 def test_a_plan_from_end_to_end(bench: EmbeddingBench) -> None:
     bench.built()
-    assert bench.calls() == Counter({"trtexec": 1, "trtexec-run": 1})
+    assert bench.calls() == Counter({"trtexec": 1, "trtexec-run": 2})
     manifest = bench.manifest("sentence-t5")
     assert list(manifest["stages"]) == ["graph", "plan", "check"]
     command = shlex.join(manifest["stages"]["plan"]["commands"][0])
@@ -82,7 +82,11 @@ def test_a_catalog_that_says_tensorrt_takes_the_finished_plan(bench: EmbeddingBe
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("wrong", "the GPU's vectors differ from the graph's: cosine 0.9"), ("nan", "numbers that are not finite")],
+    [
+        ("wrong", "the GPU's vectors differ from the graph's: cosine 0.9"),
+        ("wrong1", "the GPU's vectors differ from the graph's: cosine 0.9"),
+        ("nan", "numbers that are not finite"),
+    ],
 )
 def test_a_plan_that_computes_something_else_is_refused(bench: EmbeddingBench, fault: str, message: str) -> None:
     answer = bench.run(fault=f"trtexec-run:{fault}")
@@ -91,7 +95,20 @@ def test_a_plan_that_computes_something_else_is_refused(bench: EmbeddingBench, f
     assert "check" not in bench.manifest("sentence-t5")["stages"]
     bench.calls()
     bench.built()
-    assert bench.calls() == Counter({"trtexec-run": 1}), "the plan is kept, and looked at again"
+    assert bench.calls() == Counter({"trtexec-run": 2}), "the plan is kept, and looked at again"
+
+
+def test_a_new_plan_that_fails_its_check_is_not_taken_later(bench: EmbeddingBench) -> None:
+    bench.catalog.write_text(bench.catalog.read_text().replace("onnxruntime", "tensorrt"))
+    where = {"catalog": bench.catalog, "work": bench.folder / "work"}
+    bench.built()
+    text = bench.catalog.read_text()
+    bench.catalog.write_text(f"{text}[models.settings]\nmax_batch_size = 32\n")
+    assert bench.run(fault="trtexec-run:wrong").returncode == 1
+    with pytest.raises(ValueError, match="has no plan in"):
+        prepare([ID], bench.repository, bench.folder / "cache", **where)
+    bench.built()
+    prepare([ID], bench.repository, bench.folder / "cache", **where)
 
 
 def test_the_gpu_without_a_plan(bench: EmbeddingBench) -> None:
@@ -142,7 +159,7 @@ def test_the_check_in_a_container(bench: EmbeddingBench) -> None:
     for path in (part.split("=")[-1] for part in command if "/" in part.split("=")[-1]):
         assert any(Path(path).is_relative_to(folder) for folder in seen), f"{path} is not in the container"
     assert command[0] == "python3" and calls[-1]["tool"] == "cuda"
-    assert bench.manifest("sentence-t5.cuda")["stages"]["check"]["versions"] == {"container": "image/of:tests"}
+    assert bench.manifest("sentence-t5.cuda")["stages"]["check"]["versions"] == {"container": "image/of:tests sha256:1"}
 
 
 def test_a_plan_and_cuda_of_one_model_do_not_undo_each_other(bench: EmbeddingBench) -> None:

@@ -13,6 +13,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from build.catalog import CatalogError, load_catalog
+from build.llm_plan import finished_entry
 from build.manifest import read_manifest
 from tests.unit.build.file_server import FileServer
 from tests.unit.build.pretend_build import (
@@ -23,6 +25,7 @@ from tests.unit.build.pretend_build import (
     Bench,
     bench_of,
     catalog_text,
+    end_suddenly,
     put_on_hub,
     write_checkpoint,
 )
@@ -125,6 +128,7 @@ quantization = "int4_awq"
 tensor_parallel = 2
 pipeline_parallel = 2
 kv_cache_dtype = "int8"
+chunked_context = false
 lora_modules = ["attn_q", "attn_v"]
 max_lora_rank = 16
 gather_generation_logits = false
@@ -144,12 +148,23 @@ calib_size = 32
     compiler = shlex.join(stages["engine"]["commands"][0])
     for part in (
         "--max_batch_size 64 --max_input_len 256 --max_seq_len 256 --max_num_tokens 512 --max_beam_width 1",
-        "--kv_cache_type paged --use_paged_context_fmha enable",
+        "--kv_cache_type paged --use_paged_context_fmha disable",
         "--lora_plugin auto --lora_target_modules attn_q attn_v --max_lora_rank 16",
     ):
         assert part in compiler
     assert "gather_generation_logits" not in compiler
     assert stages["engine"]["files"].keys() == {"config.json", *(f"rank{rank}.engine" for rank in range(4))}
+    # The backend refuses an engine without paged context FMHA that is to reuse its cache.
+    parameters = config_of(bench.repository / "tiny_engine").parameters
+    assert parameters["enable_kv_cache_reuse"].string_value == "false"
+    assert parameters["enable_chunked_context"].string_value == "false"
+
+
+def test_limits_that_the_compiler_would_change(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    bench.built(ID, "--max-batch-size", "1")
+    compiler = shlex.join(bench.manifest()["stages"]["engine"]["commands"][0])
+    assert "--max_batch_size 1 --max_input_len 256 --max_seq_len 256 --max_num_tokens 256" in compiler
 
 
 def test_a_quantization_in_the_id_is_a_model_of_its_own(tmp_path: Path) -> None:
@@ -180,6 +195,24 @@ def test_the_llm_api_compiles_nothing(tmp_path: Path) -> None:
     assert config.parameters["engine"].string_value == "tensorrt_llm_api"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("hf_quant_config.json", {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}),
+        ("config.json", {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}),
+    ],
+)
+def test_a_checkpoint_that_is_published_quantized(tmp_path: Path, name: str, content: dict[str, Any]) -> None:
+    bench = bench_of(tmp_path, 'engine = "tensorrt_llm_api"', quantization="fp8")
+    path = tmp_path / "hf" / name
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**before, **content}))
+    bench.built()
+    assert bench.calls() == Counter() and list(bench.manifest()["stages"]) == ["checkpoint", "tokenizer"]
+    served = bench.repository / "tiny_engine" / "engine"
+    assert json.loads((served / name).read_text())[next(reversed(content))] == next(reversed(content.values()))
+
+
 def test_dry_run_prints_the_commands_and_does_nothing(tmp_path: Path) -> None:
     bench = bench_of(tmp_path)
     answer = bench.built(ID, "--dry-run")
@@ -205,7 +238,62 @@ def test_tools_in_a_container(tmp_path: Path) -> None:
         assert "--gpus all" in line and f"--volume {tmp_path / 'work'}:{tmp_path / 'work'}" in line
         assert f"--volume {tmp_path / 'hf'}:{tmp_path / 'hf'}" in line
         assert "--env HF_TOKEN" in line and "hf_secret" not in line
-    assert bench.manifest()["stages"]["engine"]["versions"] == {"container": "image/of:tests"}
+    assert bench.manifest()["stages"]["engine"]["versions"] == {"container": "image/of:tests sha256:1"}
+    # The tag stands for another image now, of another release perhaps: engines of the one are nothing to the other.
+    bench.calls()
+    bench.environment["PRETEND_IMAGE"] = ""
+    bench.built(ID, "--container", "image/of:tests")
+    calls = bench.calls()
+    assert calls["trtllm-build"] == calls["convert"] == 1
+    assert bench.manifest()["stages"]["engine"]["versions"] == {"container": "image/of:tests sha256:2"}
+
+
+def test_a_container_sees_where_links_lead(tmp_path: Path) -> None:
+    """A cache on another disk by a link, and a snapshot of Hugging Face's cache as a person's own checkpoint."""
+    bench = bench_of(tmp_path)
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for path in (tmp_path / "hf").iterdir():
+        path.rename(blobs / f"of-{path.name}")
+        path.symlink_to(Path("..", "blobs", f"of-{path.name}"))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "cache").symlink_to(tmp_path / "disk")
+    answer = bench.built(ID, "--dry-run", "--container", "image/of:tests")
+    for folder in (tmp_path / "work", tmp_path / "cache", tmp_path / "disk", blobs):
+        assert f"--volume {folder}:{folder}" in answer.stdout
+
+
+def test_what_is_half_built_anew_is_not_assembled(tmp_path: Path) -> None:
+    """Weights and limits of the new build beside the engine of the old one."""
+    bench = bench_of(tmp_path)
+    bench.built()
+    text = bench.catalog.read_text()
+    changed = 'max_num_tokens = 512\nmax_batch_size = 16\nquantization = "fp16"'
+    bench.catalog.write_text(text.replace("max_num_tokens = 512", changed))
+    assert bench.run(fault="trtllm-build:fail").returncode == 1
+    assert bench.manifest()["stages"].keys() == set(STAGES), "the old engine is still there"
+    with pytest.raises(CatalogError, match=r"is not built in .*: python build/llm_engine\.py me/tiny"):
+        finished_entry(load_catalog(bench.catalog).get(ID), tmp_path / "work")
+    bench.built()
+    entry = finished_entry(load_catalog(bench.catalog).get(ID), tmp_path / "work")
+    assert entry.settings["max_batch_size"] == 16
+
+
+def test_what_is_killed_while_a_stage_takes_its_place_is_not_assembled(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    bench.built()
+    end_suddenly(bench, r"os.rename /engine\.partial ", ID, "--max-batch-size", "16")
+    assert not (tmp_path / "work" / "tiny" / "engine").exists()
+    with pytest.raises(CatalogError, match="is not built in"):
+        finished_entry(load_catalog(bench.catalog).get(ID), tmp_path / "work")
+
+
+def test_a_new_build_that_fails_at_once_leaves_the_old_one(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    bench.built()
+    assert bench.run(ID, "--max-batch-size", "16", fault="trtllm-build:fail").returncode == 1
+    entry = finished_entry(load_catalog(bench.catalog).get(ID), tmp_path / "work")
+    assert entry.settings["max_batch_size"] == 64
 
 
 def test_a_checkpoint_of_a_hub(tmp_path: Path, server: FileServer) -> None:

@@ -118,7 +118,7 @@ def test_gpus_that_are_too_few_too_small_or_too_old(tmp_path: Path) -> None:
     bench.environment["PRETEND_GPUS"] = "broken"
     refused(bench, "nvidia-smi: NVIDIA-SMI has failed because")
     bench.environment["PRETEND_GPUS"] = "NVIDIA L4, [N/A], 8.9"
-    refused(bench, "is not understood")
+    refused(bench, "is not understood; --gpu-memory GIB says it")
     bench.environment["PRETEND_GPUS"] = ""
     refused(bench, "--gpu-memory GIB says what the serving GPUs have")
     assert not bench.calls() and not (tmp_path / "work").exists(), "nothing is begun"
@@ -138,6 +138,31 @@ def test_limits_that_do_not_go_together(tmp_path: Path) -> None:
     )
     refused(bench, "engine: Input should be 'tensorrt_llm' or 'tensorrt_llm_api'", arguments=(ID, "--engine", "vllm"))
     refused(bench, "quantization: fp5 is not known", arguments=(f"{ID}:fp5",))
+
+
+def test_a_checkpoint_in_another_quantization(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 'engine = "tensorrt_llm_api"', quantization="fp8")
+    refused(bench, "config.json: nothing is said of a quantization; the catalog says fp8")
+    (tmp_path / "hf" / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "NVFP4"}}')
+    refused(bench, "hf_quant_config.json: the weights are in NVFP4; the catalog says fp8")
+    bench.catalog.write_text(bench.catalog.read_text().replace('quantization = "fp8"', ""))
+    refused(bench, "the weights are quantized, NVFP4; the catalog has no checkpoint.quantization")
+
+
+@pytest.mark.parametrize(("dtype", "quantization"), [("int8", "bf16"), ("int8", "fp8"), ("fp8", "int4_awq")])
+def test_a_cache_over_which_no_prompt_is_computed_in_pieces(tmp_path: Path, dtype: str, quantization: str) -> None:
+    bench = bench_of(tmp_path, f'kv_cache_dtype = "{dtype}"')
+    message = f"chunked_context: not over a cache of {dtype} beside {quantization} weights"
+    refused(bench, message, arguments=(f"{ID}:{quantization}", "--dry-run"))
+
+
+@pytest.mark.parametrize("quantization", ["int8_sq", "int4_awq"])
+def test_what_the_compiler_refuses_on_blackwell(tmp_path: Path, quantization: str) -> None:
+    bench = bench_of(tmp_path)
+    bench.environment["PRETEND_GPUS"] = "NVIDIA B200, 183359, 180000, 10.0"
+    refused(bench, f"refuses {quantization} for compute capability 10", arguments=(f"{ID}:{quantization}",))
+    bench.environment["PRETEND_GPUS"] = "NVIDIA RTX PRO 6000, 97887, 97000, 12.0"
+    bench.built(f"{ID}:{quantization}", "--dry-run")
 
 
 def test_a_hub_that_refuses_or_lies(tmp_path: Path, server: FileServer) -> None:

@@ -96,6 +96,19 @@ def test_copies_hold_no_links(tmp_path: Path, weights: Path) -> None:
     assert (output / "a" / "1" / "model.gguf").read_bytes() == b"WEIGHTS"
 
 
+def test_copies_that_do_not_fit_are_not_begun(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "repository"
+    publish(output, [folder("a", weights)], copy=True)
+    before = snapshot(output)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1 << 30, 1 << 30, 0))  # type: ignore[attr-defined]
+        with pytest.raises(RepositoryError, match=r"needed for the copies in .*, 0\.0 GB are free: make room"):
+            publish(output, [folder("a", weights), folder("b", weights)], copy=True)
+        assert publish(output, [folder("a", weights)], copy=True) == [], "what is there already needs no room"
+    assert snapshot(output) == before
+    assert publish(output, [folder("b", weights)]) == ["b: written", "a: removed"], "links need none either"
+
+
 def test_what_is_no_longer_wanted_goes_and_what_is_not_ours_stays(tmp_path: Path, weights: Path) -> None:
     output = tmp_path / "repository"
     publish(output, [folder("a", weights), folder("b", weights)])
