@@ -74,13 +74,8 @@ def format_for(tool_parser: str, template: ChatTemplate | None) -> ToolFormat:
     Args:
         tool_parser: a key of `TOOL_FORMATS`; empty: to be found from the template.
         template: the model's chat template.
-
-    Raises:
-        ValueError: there is no such `tool_parser`; for the operator.
     """
     if tool_parser:
-        if tool_parser not in TOOL_FORMATS:
-            raise ValueError(f"tool_parser {tool_parser!r} is unknown; known are {', '.join(sorted(TOOL_FORMATS))}")
         return TOOL_FORMATS[tool_parser]
     if template is None:
         return PLAIN

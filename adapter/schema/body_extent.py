@@ -16,8 +16,10 @@ import orjson
 from adapter.errors import APIError, invalid_request
 from adapter.schema.violations import render
 
-MOST_CONTAINERS = 65_536  # objects and arrays
-MOST_STRINGS = 131_072  # the names in objects among them
+# A conversation of 16,384 messages, every other one a tool call, has 150,000 strings; 2,048 tokens of an earlier answer
+# with 20 log probabilities each have 90,000 objects and arrays, and 175,000 strings.
+MOST_CONTAINERS = 131_072  # objects and arrays
+MOST_STRINGS = 262_144  # the names in objects among them
 MOST_COMMAS = 1_310_720  # between elements; more than between the token ids that one request may have
 
 _COUNTED_FROM = 128 << 10  # bytes; what fits in less is parsed in no time
@@ -40,18 +42,22 @@ def check_extent(raw: bytes) -> None:
     # Escaped quotes end no string; of an escaped backslash the second escapes nothing.
     plain = raw.replace(b"\\\\", b"  ").replace(b'\\"', b"  ") if b"\\" in raw else raw
     data = np.frombuffer(plain, np.uint8)
-    containers = quotes = commas = 0
+    containers = closed = quotes = commas = 0
     inside = np.uint8(0)  # 1: within a string
     for start in range(0, len(data), _STEP):
         part = data[start : start + _STEP]
         within = _within_strings(part, inside)
         inside = within[-1]
         outside = within == 0
-        containers += np.count_nonzero(((part | _OTHER_BRACKET) == _OPEN) & outside)
+        bracket = part | _OTHER_BRACKET
+        containers += np.count_nonzero((bracket == _OPEN) & outside)
+        closed += np.count_nonzero((bracket == _CLOSE) & outside)
         quotes += np.count_nonzero(part == _QUOTE)
         commas += np.count_nonzero((part == _COMMA) & outside)
         if containers > MOST_CONTAINERS or quotes > 2 * MOST_STRINGS or commas > MOST_COMMAS:
             raise _too_many(data[: start + _STEP], raw)
+        if closed > containers:  # no JSON: the parser says where, at once
+            return
 
 
 def _within_strings(part: _Bytes, inside: np.uint8) -> _Bytes:

@@ -50,11 +50,19 @@ class NotProcessed(CallFailed):
         super().__init__(grpc.StatusCode.UNAVAILABLE, details)
 
 
+class NoPlace(CallFailed):
+    """DEADLINE_EXCEEDED before anything was sent: the connections are full, which says nothing against the peer."""
+
+    def __init__(self) -> None:
+        super().__init__(grpc.StatusCode.DEADLINE_EXCEEDED, "no place on a connection in time")
+
+
 class Call:
     """Made by `Connection.open`. Everything happens on the event loop of the connection.
 
     Attributes:
         ended: nothing more will come.
+        failure: what it ended with; None: with status OK, or it has not.
         answered: the peer has begun to answer; the connection sets it.
         on_end: called once, with the failure or None, when the call ends, however it ends.
     """
@@ -63,7 +71,6 @@ class Call:
         "_allowed_ahead",
         "_connection",
         "_credit",
-        "_failure",
         "_largest",
         "_messages",
         "_needed",
@@ -75,6 +82,7 @@ class Call:
         "_window",
         "answered",
         "ended",
+        "failure",
         "id",
         "on_end",
         "send_window",
@@ -86,6 +94,7 @@ class Call:
         self.id = stream_id
         self.send_window = send_window
         self.ended = False
+        self.failure: CallFailed | None = None
         self.answered = False
         self.on_end: Callable[[CallFailed | None], None] | None = None
         self._connection = connection
@@ -97,7 +106,6 @@ class Call:
         self._window = RECEIVE_WINDOW  # bytes that may arrive now
         self._credit = 0  # bytes that were read and may arrive anew; negative: allowed ahead of their being read
         self._sent = False
-        self._failure: CallFailed | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._timer = connection.loop.call_later(timeout, self._expire)
@@ -128,8 +136,8 @@ class Call:
         messages = self._messages
         while not messages:
             if self.ended:
-                if self._failure is not None:
-                    raise self._failure
+                if self.failure is not None:
+                    raise self.failure
                 return None
             self._waiter = self._connection.loop.create_future()
             await self._waiter
@@ -221,7 +229,7 @@ class Call:
         if self.ended:
             return
         self.ended = True
-        self._failure = failure
+        self.failure = failure
         self._timer.cancel()
         self._connection.forget(self)
         self._wake()

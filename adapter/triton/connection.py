@@ -75,9 +75,13 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether a new call may be opened."""
+        return len(self._calls) < min(self._peer_streams, self._refused_at) and self.lasting
+
+    @property
+    def lasting(self) -> bool:
+        """Whether new calls may be opened now, or when others have ended."""
         return (
-            len(self._calls) < min(self._peer_streams, self._refused_at)
-            and not self._going_away
+            not self._going_away
             and not self._broken
             and not self.closed.done()
             and self._next_id < frames.LARGEST_STREAM_ID

@@ -15,12 +15,13 @@ from collections.abc import Callable
 import grpc
 
 from adapter.triton import frames
-from adapter.triton.call import LARGEST_MESSAGE, Call, CallFailed, ConnectionFailed, NotProcessed
+from adapter.triton.call import LARGEST_MESSAGE, Call, CallFailed, ConnectionFailed, NoPlace, NotProcessed
 from adapter.triton.connection import Connection
 
 MOST_CONNECTIONS = 32
 MOST_WAITING = 1024  # calls that have no place
 _CONNECT_TIMEOUT = 5.0  # seconds, until the server's settings are known
+_NOT_AGAIN_FOR = 1.0  # seconds after a server that has connections took no further one
 
 
 class Endpoint:
@@ -47,21 +48,31 @@ class Endpoint:
         )
         self._connections: list[Connection] = []
         self._attempt: asyncio.Task[None] | None = None
+        self._attempt_after = 0.0  # as long as the connections that there are last
         self._waiting: dict[asyncio.Future[Call], Callable[[Connection], Call]] = {}  # in their order
         self._closed = False
 
-    async def open(self, path: str, timeout: float, largest_message: int = LARGEST_MESSAGE) -> Call:
+    async def open(
+        self,
+        path: str,
+        timeout: float,
+        largest_message: int = LARGEST_MESSAGE,
+        waits: Callable[[Callable[[], None]], None] = lambda leave: None,
+    ) -> Call:
         """Begins a call, whose request `Call.send` then sends.
 
         Args:
             path: the gRPC method, `/package.Service/Method`.
             timeout: seconds for the whole call; the server is told too.
             largest_message: bytes of an answer that are taken.
+            waits: called if there is no place yet, with what ends the waiting for one.
 
         Raises:
             ConnectionFailed: the server cannot be reached.
             NotProcessed: too many wait for a place already.
-            CallFailed: DEADLINE_EXCEEDED, there was no place in time; CANCELLED, this endpoint was closed.
+            NoPlace: the connections that there are stayed full.
+            CallFailed: DEADLINE_EXCEEDED, there was no connection in time; CANCELLED, the waiting was ended, or this
+                endpoint was closed.
         """
         if self._closed:
             raise CallFailed(grpc.StatusCode.CANCELLED, "closed here")
@@ -73,8 +84,8 @@ class Endpoint:
         deadline = loop.time() + timeout
         place: asyncio.Future[Call] = loop.create_future()
         self._waiting[place] = lambda one: self._begin(one, path, deadline - loop.time(), largest_message)
-        late = CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no place on a connection in time")
-        timer = loop.call_later(timeout, _refuse, place, late)
+        timer = loop.call_later(timeout, self._expire, place)
+        waits(functools.partial(_refuse, place, CallFailed(grpc.StatusCode.CANCELLED, "cancelled here")))
         self._give_places()
         try:
             return await place
@@ -98,6 +109,9 @@ class Endpoint:
             gone = [asyncio.shield(connection.closed) for connection in self._connections]
             await asyncio.wait_for(asyncio.gather(*gone), 1.0)
 
+    def _lasting(self) -> bool:
+        return any(connection.lasting for connection in self._connections)
+
     def _usable(self) -> Connection | None:
         return next((connection for connection in self._connections if connection.usable), None)
 
@@ -115,8 +129,9 @@ class Endpoint:
         if not self._waiting or self._closed or (self._attempt is not None and not self._attempt.done()):
             return
         self._connections = [one for one in self._connections if not one.closed.done()]
-        if len(self._connections) < MOST_CONNECTIONS:
-            self._attempt = asyncio.get_running_loop().create_task(self._connect())
+        loop = asyncio.get_running_loop()
+        if len(self._connections) < MOST_CONNECTIONS and (loop.time() >= self._attempt_after or not self._lasting()):
+            self._attempt = loop.create_task(self._connect())
             self._attempt.add_done_callback(self._connected)
 
     async def _connect(self) -> None:
@@ -144,13 +159,22 @@ class Endpoint:
             made.close()
 
     def _connected(self, attempt: asyncio.Task[None]) -> None:
-        """Who waits while a connection is being made gets a place on it, or fails with it."""
+        """Who waits while a connection is being made gets a place on it; or fails with it, unless there are others."""
         error = None if attempt.cancelled() else attempt.exception()
         if error is None:  # cancelled by `close`, which has refused them all
             self._give_places()
             return
-        words = "no answer in time" if isinstance(error, asyncio.TimeoutError) else error
+        late = isinstance(error, asyncio.TimeoutError)
+        if not late and self._lasting():  # it is there, and takes no further connection
+            self._attempt_after = asyncio.get_running_loop().time() + _NOT_AGAIN_FOR
+            self._give_places()
+            return
+        words = "no answer in time" if late else error
         self._refuse_all(ConnectionFailed(f"failed to connect: {words}"))
+
+    def _expire(self, place: asyncio.Future[Call]) -> None:
+        late = CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "no connection in time")
+        _refuse(place, NoPlace() if self._lasting() else late)
 
     def _refuse_all(self, failure: CallFailed) -> None:
         waiting, self._waiting = self._waiting, {}

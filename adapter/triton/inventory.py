@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 
@@ -16,6 +18,15 @@ from adapter.triton.subchannel import Subchannel
 logger = logging.getLogger("tritongate.models")
 
 CALL_TIMEOUT = 5.0  # seconds for one question to Triton
+_RETRY_AFTER = 30.0  # seconds until a configuration that could not be understood is read again: it may be large files
+
+
+class Refused(NamedTuple):
+    """served_id: what the model would be served by. again: when it is read again, by the monotonic clock."""
+
+    served_id: str
+    reason: str
+    again: float
 
 
 class Inventory:
@@ -26,8 +37,8 @@ class Inventory:
     Attributes:
         names: Triton's names of the models that were ready, those that describe themselves among them or not.
         described: the descriptions, by Triton's names, in their order.
-        refused: of the configurations that could not be understood, by Triton's names: the id that the model would be
-            served by, and what is wrong.
+        refused: the configurations that cannot be understood, by Triton's names. They are read again though they stay
+            the same: files on this machine count too.
         answered: it has been read since the Triton last failed.
     """
 
@@ -37,7 +48,7 @@ class Inventory:
         self.names: frozenset[str] = frozenset()
         self.described: dict[str, ModelDescription] = {}
         self._configs: dict[str, bytes] = {}  # Triton name -> configuration, as last understood
-        self.refused: dict[str, tuple[str, str]] = {}
+        self.refused: dict[str, Refused] = {}
         self._failures = -1  # the Triton's, when it last answered
 
     @property
@@ -55,7 +66,7 @@ class Inventory:
         names = sorted({entry.name for entry in index.models if entry.state == "READY"})
         configs: dict[str, bytes] = {}
         described: dict[str, ModelDescription] = {}
-        refused: dict[str, tuple[str, str]] = {}
+        refused: dict[str, Refused] = {}
         for name in names:
             try:
                 config = (await self.subchannel.model_config(name, CALL_TIMEOUT)).config
@@ -64,18 +75,21 @@ class Inventory:
                     continue  # unloaded between the two questions
                 raise
             configs[name] = config.SerializeToString(deterministic=True)
+            before = self.refused.get(name)
             if self._configs.get(name) == configs[name]:
                 if name in self.described:
                     described[name] = self.described[name]
                     continue
-                if name in self.refused:
-                    refused[name] = self.refused[name]
+                if before is not None and time.monotonic() < before.again:
+                    refused[name] = before
                     continue
             try:
                 description = describe(config) or await asyncio.to_thread(describe_standard, config, self._tokenizers)
             except ModelConfigError as error:
-                logger.error("a model is not served", extra={"fields": {"reason": str(error)}})
-                refused[name] = config.parameters["served_model_id"].string_value, str(error)
+                served_id = config.parameters["served_model_id"].string_value or name
+                refused[name] = Refused(served_id, str(error), time.monotonic() + _RETRY_AFTER)
+                if before is None or before.reason != str(error):
+                    logger.error("a model is not served", extra={"fields": {"reason": str(error)}})
                 continue
             if description is not None:
                 described[name] = description

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from adapter.errors import APIError, not_found, unavailable
-from adapter.triton.call import CallFailed
+from adapter.triton.call import CallFailed, NoPlace, NotProcessed
 from adapter.triton.channel import TritonChannel
 from adapter.triton.inventory import CALL_TIMEOUT, Inventory
 from adapter.triton.model import Kind, ModelDescription, ServedModel, with_adapters
@@ -109,9 +109,11 @@ class ModelRegistry:
         return model
 
     def _unknown(self, model_id: str) -> APIError:
-        refused = dict(entry for one in self._inventories.values() for entry in one.refused.values())
-        if reason := self._broken.get(model_id) or refused.get(model_id):
-            return unavailable(f"The model `{model_id}` is loaded in Triton but cannot be served: {reason}")
+        refused = {entry.served_id for one in self._inventories.values() for entry in one.refused.values()}
+        if model_id in self._broken or model_id in refused:  # why names files and parameters: that is for the log
+            return unavailable(
+                f"The model `{model_id}` is loaded in Triton but cannot be served; this server's log says why."
+            )
         if not self.reachable:
             return unavailable("Triton cannot be reached at the moment.")
         return not_found(
@@ -157,9 +159,11 @@ class ModelRegistry:
         await self._serve()
 
     async def _ask(self, inventory: Inventory) -> bool:
-        """Whether the Triton has answered; one that has not is no longer ready."""
+        """Whether the Triton has answered; one that has not is no longer ready, unless it was not really asked."""
         try:
             await inventory.look()
+        except (NoPlace, NotProcessed):
+            return False
         except CallFailed as failure:
             inventory.subchannel.fail(failure.details)
             return False
@@ -221,7 +225,7 @@ class ModelRegistry:
                     refused.setdefault(subchannel, set()).add(description.triton_name)
                     contradictions.add((subchannel.label, model_id))
         for subchannel, inventory in self._inventories.items():
-            subchannel.serves = inventory.names - refused.get(subchannel, set())
+            subchannel.serves = inventory.names - inventory.refused.keys() - refused.get(subchannel, set())
         self._tell(contradictions)
         return chosen
 

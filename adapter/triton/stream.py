@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ class EngineStream:
         params: tensor -> the client's request field that it carries, for errors.
     """
 
-    __slots__ = ("_begun", "_call", "_cancelled", "_channel", "_params", "_request", "_timeout")
+    __slots__ = ("_begun", "_call", "_cancelled", "_channel", "_leave", "_params", "_request", "_timeout")
 
     def __init__(
         self, channel: TritonChannel, request: pb.ModelInferRequest, timeout: float, params: Mapping[str, str]
@@ -70,6 +70,7 @@ class EngineStream:
         self._request = request
         self._timeout = timeout
         self._call: Call | None = None
+        self._leave: Callable[[], None] | None = None  # ends the waiting for a place for the call
         self._begun = False
         self._cancelled = False
 
@@ -109,6 +110,8 @@ class EngineStream:
     def cancel(self) -> None:
         """Ends the stream at once; harmless when it has ended."""
         self._cancelled = True
+        if self._leave is not None:
+            self._leave()
         if self._call is not None:
             self._call.cancel()
 
@@ -150,11 +153,14 @@ class EngineStream:
             return data
 
     async def _attempt(self, attempts: Attempts, encoded: bytes) -> bytes | None:
-        self._call = call = await attempts.subchannel.open_stream(attempts.remaining)
-        if self._cancelled:  # while the connection was being made
+        self._call = call = await attempts.subchannel.open_stream(attempts.remaining, self._waits)
+        if self._cancelled:  # in the moment in which it got its place
             call.cancel()
         await call.send(encoded)
         return await call.read()
+
+    def _waits(self, leave: Callable[[], None]) -> None:
+        self._leave = leave
 
 
 def parse_step(response: pb.ModelInferResponse) -> EngineStep:

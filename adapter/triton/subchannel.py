@@ -87,20 +87,24 @@ class Subchannel:
         self.ready = False
         self._on_failure(self)
 
-    async def open_stream(self, timeout: float) -> Call:
+    async def open_stream(
+        self, timeout: float, waits: Callable[[Callable[[], None]], None] = lambda leave: None
+    ) -> Call:
         """Begins a `ModelStreamInfer`, for models that answer one request with many responses.
 
+        Args:
+            waits: as of `Endpoint.open`.
         Raises:
             CallFailed: this Triton cannot be reached.
         """
         self.in_flight += 1
         try:
-            call = await self._open("ModelStreamInfer", timeout)
+            call = await self._open("ModelStreamInfer", timeout, waits=waits)
         except BaseException:
             self._release()
             raise
         if call.ended:
-            self._release()
+            self._stream_ended(call.failure)
         else:
             call.on_end = self._stream_ended
         return call
@@ -125,7 +129,7 @@ class Subchannel:
 
     async def _call(self, method: str, request: Any, answer: Any, timeout: float) -> Any:
         """Raises CallFailed. A caller that is cancelled cancels the call."""
-        call = await self._open(method, timeout, _LARGEST_MESSAGE)
+        call = await self._open(method, timeout, largest_message=_LARGEST_MESSAGE)
         try:
             await call.send(request.SerializeToString())
             message = await call.read_only()
@@ -139,9 +143,9 @@ class Subchannel:
         except DecodeError as error:
             raise CallFailed(grpc.StatusCode.INTERNAL, "its answer cannot be read") from error
 
-    async def _open(self, method: str, timeout: float, *largest_message: int) -> Call:
+    async def _open(self, method: str, timeout: float, **how: Any) -> Call:
         try:
-            return await self._endpoint.open(_SERVICE + method, timeout, *largest_message)
+            return await self._endpoint.open(_SERVICE + method, timeout, **how)
         except ConnectionFailed as failure:
             self.fail(failure.details)
             raise

@@ -10,10 +10,14 @@ Three things that none of those commands does:
 - When a Python model's process has died, Triton goes on calling that model ready and fails every request to it. Here
   everything ends then, with exit code 1, so that the container is started again.
 - It ends likewise when Triton has ended and its launcher goes on, as `trtllm-llmapi-launch` does after an error.
+
+A Triton that answers late, or not at all, as while it loads for half an hour, is never ended for that: only when a
+model that it calls ready has fewer processes than it should at two looks in succession.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import select
@@ -29,22 +33,31 @@ from typing import Any
 from launcher.processes import SERVER, Process
 
 INTERVAL = 1.0  # seconds between two looks at the models' processes
+FIRST_INTERVAL = 0.1  # until one has been seen, which lives that long: it has to load Python
+ANSWER_TIMEOUT = 5.0  # seconds for each of Triton's answers
 LAST_WORDS = 5.0  # seconds for the rest to end, after Triton or its open requests
 SERVING = "--load-model=*"  # on the command line of the Triton that serves, and of no other rank
+
+# http.client's exceptions (an answer that breaks off, for one) are no OSError.
+NO_ANSWER = (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError)
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def processes() -> dict[int, tuple[int, Process]]:
-    """Every process, by its id: its parent's id, and its command line."""
+    """Every process, by its id: its parent's id, and its command line.
+
+    Raises:
+        OSError: the machine is short of something; nobody knows what runs.
+    """
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             # After the name, which may hold anything, in parentheses: state, parent.
-            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            state, parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
             line = (folder / "cmdline").read_bytes()
-        except (OSError, ValueError):
-            continue  # it has ended meanwhile
+        except (FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
+            continue  # it has ended meanwhile, or is none of ours
         if state != "Z" and line:
             arguments = tuple(word.decode(errors="replace") for word in line.rstrip(b"\0").split(b"\0"))
             found[int(folder.name)] = int(parent), Process(int(folder.name), arguments)
@@ -69,29 +82,39 @@ def serving(root: int) -> Process | None:
 
 
 def http_url(server: Process) -> str:
-    ports = [word.partition("=")[2] for word in server.arguments if word.startswith("--http-port=")]
-    return f"http://127.0.0.1:{ports[-1] if ports else 8000}"
+    """Where this Triton, and no other one of the machine, answers."""
+    given = {"--http-address": "127.0.0.1", "--http-port": "8000"}
+    for word, following in zip(server.arguments, (*server.arguments[1:], ""), strict=True):
+        option, equals, value = word.partition("=")
+        if option in given:
+            given[option] = value if equals else following
+    address = given["--http-address"]
+    if address in ("0.0.0.0", "::"):
+        address = "127.0.0.1"
+    return f"http://{f'[{address}]' if ':' in address else address}:{given['--http-port']}"
 
 
-def python_models(url: str) -> dict[str, int]:
-    """The models with the Python backend that Triton holds for ready, and how many processes each should have.
+def python_models(url: str) -> tuple[dict[str, int], set[str]]:
+    """The models with the Python backend that Triton holds for ready, and how many processes each should have; and the
+    names of all models, ready or not.
 
     Raises:
-        OSError: no answer, or an error. ValueError, LookupError: it is no Triton's.
+        NO_ANSWER: none, none in time, half of one, an error, or something that is no Triton's.
     """
 
     def ask(path: str, method: str) -> Any:
         request = urllib.request.Request(f"{url}/v2/{path}", method=method)
-        with _direct.open(request, timeout=5) as answer:
+        with _direct.open(request, timeout=ANSWER_TIMEOUT) as answer:
             return json.load(answer)
 
     found = {}
-    for model in ask("repository/index", "POST"):
+    index = ask("repository/index", "POST")
+    for model in index:
         if model.get("state") == "READY":
             config = ask(f"models/{model['name']}/config", "GET")
-            if config["backend"] == "python":
+            if config.get("backend") == "python":
                 found[model["name"]] = sum(group.get("count", 1) for group in config["instance_group"])
-    return found
+    return found, {model["name"] for model in index}
 
 
 class Watch:
@@ -99,27 +122,47 @@ class Watch:
 
     def __init__(self) -> None:
         self._found_well: dict[int, str] | None = None
-        self._last_seen: float | None = None
+        self.knows_processes = False  # whether one of a model has ever been seen: else missing ones mean nothing
+        self._suspicion: str | None = None
+        self._served = False
+        self._gone_since: float | None = None
 
     def trouble(self, root: int) -> str | None:
         """What has ended without taking everything with it."""
-        now = time.monotonic()
+        try:
+            return self._look(root)
+        except OSError as error:
+            print(f"tritongate-triton: cannot look at the processes: {error}", file=sys.stderr)
+            return None
+
+    def _look(self, root: int) -> str | None:
         server = serving(root)
         if server is None:
-            gone = self._last_seen is not None and now - self._last_seen > LAST_WORDS
+            self._gone_since = self._gone_since or time.monotonic()
+            gone = self._served and time.monotonic() - self._gone_since > LAST_WORDS
             return "Triton has ended" if gone else None
-        self._last_seen = now
+        self._served, self._gone_since = True, None
+        before, self._suspicion = self._suspicion, self._lost(root, server)
+        # Once may be chance: a model is unloaded, or Triton stopped, between its answer and the look at the processes.
+        return self._suspicion if self._suspicion == before else None
+
+    def _lost(self, root: int, server: Process) -> str | None:
+        """What a model has lost, as it seems at this moment."""
         running = stubs(root, server)
+        self.knows_processes = self.knows_processes or bool(running)
         if running == self._found_well:
             return None
         try:
-            wanted = python_models(http_url(server))
-        except (OSError, ValueError, LookupError):
-            return None  # it loads, or ends: asked again at the next look
+            wanted, names = python_models(http_url(server))
+        except NO_ANSWER:
+            return None  # it loads, is busy, or ends: asked again at the next look
         # Looked at after Triton has said what is ready: a model may be loaded anew on purpose at this moment.
         there = list(stubs(root, server).values())
+        # The name is that of a folder. Triton may have copied a model to another one (from cloud storage, or with files
+        # given when it was loaded): such a process may be of any model.
+        strangers = sum(name not in names for name in there)
         for name, processes in wanted.items():
-            if there.count(name) < processes:
+            if self.knows_processes and there.count(name) + strangers < processes:
                 return f"a process of model {name} has ended"
         self._found_well = running
         return None
@@ -168,7 +211,7 @@ def main() -> int:
     child = subprocess.Popen(sys.argv[2:])
     watch = Watch()
     while not stops:
-        if select.select([heard], [], [], INTERVAL)[0]:
+        if select.select([heard], [], [], INTERVAL if watch.knows_processes else FIRST_INTERVAL)[0]:
             os.read(heard, 4096)
         if (code := child.poll()) is not None:
             return code if code >= 0 else 128 - code

@@ -9,9 +9,8 @@ import typer
 from build.catalog import load_catalog
 from launcher.checks import Check, Finding, Verdict, address, local_checks, python
 from launcher.commands.options import Host, Port, RemoteTriton
-from launcher.errors import LauncherError
 from launcher.network import network
-from launcher.served_models import list_served
+from launcher.served_models import TritonUnreachable, list_served
 from launcher.terminal import errors_told, show
 from tokentext.cache import cache_folder
 
@@ -47,10 +46,14 @@ def doctor(host: Host = "127.0.0.1", port: Port = 8000, triton: RemoteTriton = N
 
 
 def remote_triton(url: str) -> Finding:
-    """Whether a Triton answers there, and serves models that the adapter can serve."""
+    """Whether a Triton answers there, and serves models that the adapter can serve.
+
+    Raises:
+        SenselessCommand: no such URL.
+    """
     try:
         served = list_served(url)
-    except LauncherError as error:
+    except TritonUnreachable as error:
         return Finding(Verdict.FAILED, "Triton", str(error), "start Triton there, and let its gRPC port (8001) through")
     detail = f"{served.version} at {url}"
     if served.problems:

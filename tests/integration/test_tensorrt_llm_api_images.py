@@ -100,6 +100,7 @@ async def test_prompts_of_other_images_share_nothing_computed(engine: EngineClie
         ([300, -1], [], "media: 0 files for the 1 places"),
         ([300, *[-1] * 33], [png(RED)] * 33, "media: at most 32 files, not 33"),
         ([300, IMAGE_TOKEN, -1], [png(RED)], "input_ids: token 49151 stands for media"),
+        ([300, IMAGE_TOKEN], [], "input_ids: token 49151 stands for media"),
         ([300, -1], [png(RED, size=(2800, 784))], f"input_ids: the prompt has 2801 tokens, .* holds {CONTEXT}"),
     ],
 )

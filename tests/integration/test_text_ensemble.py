@@ -188,12 +188,12 @@ async def test_tokenizer_files(client: grpc.InferenceServerClient, tokenizer: Te
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({}, "exactly one of QUERY and MESSAGES"),
-        ({"text_input": "a", "messages": CHAT}, "exactly one of QUERY and MESSAGES"),
+        ({}, "QUERY: exactly one of QUERY and MESSAGES"),
+        ({"text_input": "a", "messages": CHAT}, "QUERY: exactly one of QUERY and MESSAGES"),
         ({"messages": "{"}, "MESSAGES: not JSON"),
         ({"messages": '["hi"]'}, "MESSAGES: a JSON array of message objects"),
         ({"text_input": "a", "embedding_bias_words": ["b"]}, "EMBEDDING_BIAS_WEIGHTS: 1 weights are needed"),
-        ({"text_input": "word " * 9000}, "leaves no room"),
+        ({"text_input": "word " * 9000}, "QUERY: the prompt has .* leaves no room"),
         ({"text_input": "a", "temperature": -1.0}, "temperature: must be"),
         ({"text_input": b"\xff"}, "QUERY: must be UTF-8"),
     ],

@@ -71,7 +71,16 @@ class Delivery:
             try:
                 self._send(generation)
             except Exception as error:  # one lost client must not end the thread for all
-                pb_utils.Logger.log_error(f"a response could not be sent: {error}")
+                self._break_off(generation, f"a response could not be sent: {error!r}")
+
+    def _break_off(self, generation: Generation, problem: str) -> None:
+        """The answer ends here: what followed would have a gap before it that nobody sees."""
+        pb_utils.Logger.log_error(problem)
+        generation.cancelled = True  # the engine gives its slot to others
+        try:
+            generation.reply.refuse(problem, pb_utils.TritonError.INTERNAL)
+        except Exception as error:
+            pb_utils.Logger.log_error(f"nor could the error: {error!r}")
 
     def _send(self, generation: Generation) -> None:
         reply: Reply = generation.reply

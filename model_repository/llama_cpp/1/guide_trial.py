@@ -18,17 +18,19 @@ _CPU = 3  # seconds
 _TIMEOUT = 10.0  # seconds, on a busy machine
 
 
-@lru_cache(maxsize=256)
 def affordable(grammar: str) -> bool:
     """Whether a grammar compiles within the limits; what was tried lately is remembered."""
-    python = Path(sys.prefix) / "bin" / "python3"  # inside Triton's stub sys.executable is the stub
     try:
-        trial = subprocess.run(
-            [str(python), "-I", __file__], input=grammar.encode(), capture_output=True, timeout=_TIMEOUT
-        )
+        return _compiles(grammar)
     except subprocess.TimeoutExpired:
-        return False
-    return trial.returncode == 0
+        return False  # and not remembered: it may have been the machine
+
+
+@lru_cache(maxsize=256)
+def _compiles(grammar: str) -> bool:
+    python = Path(sys.prefix) / "bin" / "python3"  # inside Triton's stub sys.executable is the stub
+    command = [str(python), "-I", __file__]
+    return subprocess.run(command, input=grammar.encode(), capture_output=True, timeout=_TIMEOUT).returncode == 0
 
 
 def _try() -> None:

@@ -71,7 +71,7 @@ class MediaReader:
         self._thread.join()
 
     def add(self, generation: Generation, media: list[bytes]) -> None:
-        """Queues a generation with its encoded files.
+        """Queues a generation with its encoded files. One that has been cancelled goes on at once.
 
         Raises:
             QueueFull: too much waits already.
@@ -80,9 +80,13 @@ class MediaReader:
         with self._changed:
             if self._waiting and self._waiting_bytes + size > MAX_WAITING_BYTES:
                 raise QueueFull(f"the queue is full: media of {self._waiting_bytes} bytes wait to be encoded")
-            self._waiting_bytes += size
-            self._waiting.append((generation, media))
-            self._changed.notify_all()
+            cancelled = generation.cancelled  # before `cancel` could find it
+            if not cancelled:
+                self._waiting_bytes += size
+                self._waiting.append((generation, media))
+                self._changed.notify_all()
+        if cancelled:
+            self._ready(generation)
 
     def cancel(self, generation: Generation) -> None:
         """Has a generation that waits here go on at once; `generation.cancelled` is set."""

@@ -49,6 +49,7 @@ class OpenRequests:
         self._cancel, self._ended, self._last_words = cancel, ended, last_words
         self._by_id: dict[str, Generation] = {}
         self._lock = threading.Lock()
+        self._end: str | None = None  # of the model: what everyone is told
         self._watch = CancellationWatch(cancel, self.died)
 
     def start(self) -> None:
@@ -82,6 +83,9 @@ class OpenRequests:
             with self._lock:
                 self._by_id[request_id] = generation
         self._watch.add(generation)
+        if self._end is not None:  # it came too late for `died` to find it
+            self._tell(generation, self._end)
+            return
         self._begin(generation)
 
     def _closed(self, generation: Generation, request_id: str) -> None:
@@ -113,8 +117,16 @@ class OpenRequests:
         deadline.start()
         try:
             pb_utils.Logger.log_error(f"the model ends: {what}")
+            # From here on nothing is taken in: the last words may take seconds.
+            self._end = f"the engine has died: {what}"
             for generation in self._watch.open():
-                generation.reply.refuse(f"the engine has died: {what}", pb_utils.TritonError.INTERNAL)
+                self._tell(generation, self._end)
             self._last_words()
         finally:
             os._exit(1)
+
+    def _tell(self, generation: Generation, end: str) -> None:
+        try:
+            generation.reply.refuse(end, pb_utils.TritonError.INTERNAL)
+        except Exception as error:  # the others are to hear of it all the same
+            pb_utils.Logger.log_error(f"an error could not be sent: {error!r}")

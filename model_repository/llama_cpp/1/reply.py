@@ -16,7 +16,8 @@ _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 class Reply:
     """Triton's response sender of one request, and what of the answer is still to be sent.
 
-    Triton crashes when it is asked about cancellation after the last response: the two exclude each other here.
+    Triton crashes when it is asked about cancellation after the last response, and takes no response after it: they
+    exclude each other here.
 
     Args:
         sender: Triton's response sender.
@@ -39,8 +40,10 @@ class Reply:
         self._lock = threading.Lock()
 
     def send(self, tensors: list[Any]) -> None:
-        """A response that others follow."""
-        self._sender.send(pb_utils.InferenceResponse(tensors))
+        """A response that others follow; after the last one, nothing."""
+        with self._lock:
+            if self._open:
+                self._sender.send(pb_utils.InferenceResponse(tensors))
 
     def send_last(self, tensors: list[Any] | None = None, error: Any = None) -> None:
         """The last response: tensors, an error, or nothing but the mark that it is the last. The first call counts."""

@@ -46,13 +46,14 @@ class PromptMaker:
         Raises:
             PromptError: no prompt or two, text that is not UTF-8, messages that the chat template refuses, ...
         """
-        prompt = self._prompt(inputs)
+        source, prompt = self._prompt(inputs)
         if not prompt:
-            raise PromptError("the prompt is empty")
+            raise PromptError(f"{source}: the prompt is empty")
         room = self._settings.context_length - len(prompt)
         if room < 1:
             raise PromptError(
-                f"the prompt has {len(prompt)} tokens; the context of {self._settings.context_length} leaves no room"
+                f"{source}: the prompt has {len(prompt)} tokens; the context of {self._settings.context_length} "
+                "leaves no room"
             )
         end_id = _integer(inputs, "END_ID", -1)
         stop_words = self._word_list(inputs, "STOP_WORDS_DICT")
@@ -72,16 +73,17 @@ class PromptMaker:
             "OUT_PAD_ID": np.array([[_integer(inputs, "PAD_ID", self._settings.pad_id)]], dtype=np.int32),
         }
 
-    def _prompt(self, inputs: Mapping[str, np.ndarray]) -> list[int]:
+    def _prompt(self, inputs: Mapping[str, np.ndarray]) -> tuple[str, list[int]]:
+        """The name of the tensor that holds it, and its tokens."""
         queries, messages = _strings(inputs, "QUERY"), _strings(inputs, "MESSAGES")
         # A client of an ensemble may have to fill in every tensor: an empty text counts as none.
         texts = [text for text in queries if text]
         chats = [text for text in messages if text]
         if len(texts) + len(chats) != 1:
-            raise PromptError("exactly one of QUERY and MESSAGES is needed")
+            raise PromptError("QUERY: exactly one of QUERY and MESSAGES is needed")
         if texts:
-            return self._tokenizer.encode(texts[0], add_special_tokens=self._settings.add_special_tokens)
-        return self._tokenizer.encode(self._render(chats[0]), add_special_tokens=False)
+            return "QUERY", self._tokenizer.encode(texts[0], add_special_tokens=self._settings.add_special_tokens)
+        return "MESSAGES", self._tokenizer.encode(self._render(chats[0]), add_special_tokens=False)
 
     def _render(self, text: str) -> str:
         template = self._tokenizer.template

@@ -26,7 +26,7 @@ from .llm_features import first_import
 from .media_files import MAX_MEDIA
 from .request import RequestError
 
-AT_ONCE = 2  # requests whose images are decoded, and in memory, at the same time
+AT_ONCE = 2  # requests whose images are decoded, or are so and have not yet been taken by the LLM
 # Keys of a checkpoint's config.json that name tokens which stand for media, or go around them.
 _MEDIA_TOKENS = re.compile(r"(image|video|audio|vision|boi|eoi|boa|eoa)(_\w+)?_token_(id|index)")
 
@@ -52,10 +52,13 @@ class ImagePrompts:
         )
         self._marks = _marks(str(config.get("model_type", "")), llm.tokenizer)
         self._threads = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="images")
+        # To be held until the LLM has the images: release 1.2 prepares them in the event loop, one request after the
+        # other, and the threads would be far ahead of it.
+        self.room = asyncio.Semaphore(AT_ONCE)
         self._preparing = threading.Lock()
 
-    def token_ids(self, prompt: np.ndarray, places: Sequence[int]) -> list[int]:
-        """The prompt with the model's mark of an image at each of the places.
+    def check_tokens(self, prompt: np.ndarray) -> None:
+        """Of every prompt, with images or without.
 
         Raises:
             RequestError: it holds a token that stands for media itself. The LLM would look for an image that is not
@@ -67,6 +70,9 @@ class ImagePrompts:
                 "input_ids",
                 f"token {found[0]} stands for media in this model; an image is a -1, with its file in media",
             )
+
+    def token_ids(self, prompt: np.ndarray, places: Sequence[int]) -> list[int]:
+        """The prompt with the model's mark of an image at each of the places."""
         ids: list[int] = []
         done = 0
         for mark, place in zip(self._marks, places, strict=False):

@@ -48,7 +48,11 @@ class TritonPythonModel:
         self._tokenizer = getattr(self._llm, "tokenizer", None)
         self._images: ImagePrompts | None = None
         if self._limits.media:
-            self._images = ImagePrompts(self._llm, arguments["model"], self._limits.context_length)
+            try:
+                self._images = ImagePrompts(self._llm, arguments["model"], self._limits.context_length)
+            except Exception:
+                self._llm.shutdown()  # Triton does not finalize a model that does not load
+                raise
         self._capacity = int(settings.get("max_batch_size") or 0) + int(settings["max_queue_size"])
         self._metrics = Metrics(args["model_name"], args["model_version"])
         self._requests = OpenRequests(
@@ -100,6 +104,8 @@ class TritonPythonModel:
 
     def _read(self, tensors: Mapping[str, np.ndarray]) -> Generation:
         request = read_request(tensors, self._limits)
+        if self._images is not None:
+            self._images.check_tokens(request.prompt)
         return Generation(request, read_extras(tensors), read_media(tensors, request.media_places))
 
     def _reserve(self, generation: Generation) -> None:
@@ -130,21 +136,19 @@ class TritonPythonModel:
             if "cache_salt" not in self._features.call:
                 raise RequestError("cache_scope", "is not known to this TensorRT-LLM release")
             options["cache_salt"] = request.cache_scope.decode()
-        prompt: Any = request.prompt.tolist()
-        if self._images is not None and generation.media:
+        # By name: releases differ in the order of what comes after the parameters.
+        options["sampling_params"] = params
+        options["streaming"] = request.streaming or generation.watched
+        if self._images is None or not request.media_places:
+            generation.result = self._llm.generate_async(request.prompt.tolist(), **options)
+            return generation.result
+        async with self._images.room:
             prompt, scope = await self._images.prepare(generation, params)
             self._forget_media(generation)
             if "cache_salt" in self._features.call:
                 options["cache_salt"] = scope
-        # By name: releases differ in the order of what comes after the parameters.
-        generation.result = self._llm.generate_async(
-            prompt,
-            sampling_params=params,
-            streaming=request.streaming or generation.watched,
-            **options,
-        )
-        if self._images is not None and request.media_places:
-            self._images.check_length(generation, generation.result.prompt_token_ids)
+            generation.result = self._llm.generate_async(prompt, **options)
+        self._images.check_length(generation, generation.result.prompt_token_ids)
         return generation.result
 
     def _forget_media(self, generation: Generation) -> None:

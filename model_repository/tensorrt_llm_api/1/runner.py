@@ -110,6 +110,10 @@ class Runner:
         self._running.discard(task)
         if task.cancelled():  # before it had begun: nothing of it has run
             self._end_cancelled(generation)
+        elif (error := task.exception()) is not None:  # its last response, too, could not be made or sent
+            self._abort(generation)
+            pb_utils.Logger.log_error(f"a request failed: {error!r}")
+            generation.reply.refuse(f"TensorRT-LLM: {error!r}", pb_utils.TritonError.INTERNAL)
 
     def _break_off(self, generation: Generation) -> None:
         self._abort(generation)
@@ -149,6 +153,7 @@ class Runner:
             reply.refuse(f"TensorRT-LLM: {error}", pb_utils.TritonError.INTERNAL)
         except Exception as error:
             # What is no refusal of this request comes from the LLM's own threads and processes.
+            self._abort(generation)
             if not hasattr(self._llm, "_check_health") or not self.healthy:
                 self._died(repr(error))
             pb_utils.Logger.log_error(f"a request failed: {error!r}")

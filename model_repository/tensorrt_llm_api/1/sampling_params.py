@@ -129,7 +129,9 @@ def _penalties(request: Request, features: Features) -> dict[str, Any]:
     if given and not features.counts_tokens:
         raise RequestError(next(iter(given)), TORCH_SAMPLER_IGNORES)
     if given.keys() - {"repetition_penalty"} and "prompt_ignore_length" in features.params:
-        given["prompt_ignore_length"] = len(request.prompt)  # as in OpenAI's API: the answer's tokens are counted
+        # As in OpenAI's API: the answer's tokens are counted. How many the images of a prompt take is not yet known; a
+        # number over the prompt's length stands for all of it.
+        given["prompt_ignore_length"] = 2**31 - 1 if request.media_places else len(request.prompt)
     return given
 
 

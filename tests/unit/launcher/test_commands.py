@@ -169,6 +169,14 @@ def test_doctor_on_this_machine(tmp_path: Path, downloads: str) -> None:
     assert "Nothing is missing: tritongate serve" in answer.stdout
 
 
+@pytest.mark.parametrize("command", ["serve", "models", "doctor"])
+def test_a_triton_of_another_form(command: str, tmp_path: Path) -> None:
+    answer = run(command, "--triton", "nonsense", folder=tmp_path)
+    assert answer.returncode == 2
+    assert "--triton nonsense: " in answer.stderr and "grpc://host:port" in answer.stderr
+    assert "start Triton" not in answer.stdout
+
+
 def test_doctor_says_what_mends_and_exits_1(tmp_path: Path, taken_port: int) -> None:
     answer = run("doctor", "--port", str(taken_port), "--triton", "grpc://127.0.0.1:1", folder=tmp_path)
     assert answer.returncode == 1

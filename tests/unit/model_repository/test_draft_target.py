@@ -29,6 +29,8 @@ def scalar(request: Any, name: str) -> int:
         {"input_ids": None},
         {"input_ids": []},
         {"input_lengths": [0]},
+        {"input_lengths": [-1]},
+        {"input_lengths": [4]},
         {"request_output_len": [0]},
         {
             "input_ids": list(range(2, 48)) * 3,

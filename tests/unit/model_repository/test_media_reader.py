@@ -89,11 +89,12 @@ def reader(projector: FakeProjector, outcome: Outcome) -> Iterator[Any]:
     made.stop()
 
 
-def submit(reader: Any, *media: bytes, length: int = 50, scope: bytes = b"") -> Any:
+def submit(reader: Any, *media: bytes, length: int = 50, scope: bytes = b"", cancelled: bool = False) -> Any:
     parameters = sampling.SamplingParameters(temperature=0.0)
     places = tuple([1] * len(media))
     asked = request.Request(np.array([1, 2], np.int32), length, parameters, places, cache_scope=scope)
     made = generation.Generation(asked, 32)
+    made.cancelled = cancelled
     reader.add(made, list(media))
     return made
 
@@ -161,6 +162,15 @@ def test_cancelled_ones_go_on_at_once(reader: Any, projector: FakeProjector, out
     outcome.wait(encoding)
     assert projector.encoded == [b"1"]
     assert outcome.ready == [waiting, encoding]
+
+
+def test_cancelled_before_it_came(reader: Any, projector: FakeProjector, outcome: Outcome) -> None:
+    """It does not wait, with its place in the queue, for requests that are long in being answered."""
+    for data in (b"1", b"2"):
+        outcome.wait(submit(reader, data))  # and they hold their places
+    gone = submit(reader, b"3", cancelled=True)
+    assert gone in outcome.ready
+    assert projector.encoded == [b"1", b"2"]
 
 
 def test_a_file_is_encoded_once_in_each_scope(reader: Any, projector: FakeProjector, outcome: Outcome) -> None:

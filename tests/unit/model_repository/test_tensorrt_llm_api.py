@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,6 +112,14 @@ def test_what_an_older_release_would_pass_over_is_refused(old: Any, tensors: dic
     with pytest.raises(request.RequestError, match=message):
         params_of(old, **tensors)
     assert params_of(old, presence_penalty=0.0, repetition_penalty=1.0) is not None
+
+
+def test_penalties_pass_over_the_prompt(new: Any) -> None:
+    """Also over the tokens that images take in it, whose number is known later."""
+    assert params_of(new, presence_penalty=0.5).prompt_ignore_length == 3
+    asked = replace(made_of(presence_penalty=0.5).request, media_places=(1,))
+    ends = {"end_ids": LIMITS.end_ids, "vocab_size": LIMITS.vocab_size, "tokenizer": None}
+    assert sampling.sampling_params(asked, extras.Extras(), new, **ends).prompt_ignore_length == 2**31 - 1
 
 
 def test_a_field_that_a_release_does_not_have_is_refused(new: Any) -> None:

@@ -66,6 +66,50 @@ def test_the_first_of_several_frames() -> None:
     assert image.getpixel((0, 0)) == (255, 0, 0)
 
 
+def saved(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def palette(transparent: int) -> bytes:
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 0), 1)
+    return saved(image, transparency=transparent)
+
+
+@pytest.mark.parametrize(
+    ("data", "pixels"),
+    [
+        (file_of((250, 10, 20, 0), mode="RGBA", size=(1, 1)), [(255, 255, 255)]),
+        (file_of((0, 0, 0, 127), mode="RGBA", size=(1, 1)), [(128, 128, 128)]),
+        (file_of((9, 0), mode="LA", size=(1, 1)), [(255, 255, 255)]),
+        (palette(1), [(255, 0, 0), (255, 255, 255)]),
+        (file_of((0, 0, 0, 0), mode="CMYK", form="JPEG", size=(1, 1)), [(255, 255, 255)]),
+        (saved(Image.fromarray(np.array([[0, 0x7FFF, 0xFFFF]], np.uint16))), [(0,) * 3, (127,) * 3, (255,) * 3]),
+    ],
+    ids=["clear", "half clear", "clear gray", "palette", "CMYK", "16 bits"],
+)
+def test_pixels_that_are_more_than_rgb(data: bytes, pixels: list[tuple[int, ...]]) -> None:
+    """What is transparent is white, as TensorRT-LLM's own reader has it; sixteen bits become the upper eight."""
+    (image,) = images.decoded([data])
+    assert image.mode == "RGB"
+    assert [image.getpixel((place, 0)) for place in range(image.width)] == pixels
+
+
+def test_a_photo_that_was_taken_upright() -> None:
+    notes = Image.Exif()
+    notes[0x0112] = 6  # the camera was turned: the first row is the right side
+    photo = Image.new("RGB", (40, 24), "red")
+    photo.paste("blue", (0, 0, 40, 12))
+    (image,) = images.decoded([saved(photo, "JPEG", exif=notes, quality=95)])
+    assert image.size == (24, 40)
+    assert np.abs(np.subtract(image.getpixel((20, 20)), (0, 0, 255))).max() < 8
+    (image,) = images.decoded([saved(photo, "JPEG", exif=b"Exif\0\0nonsense", quality=95)])
+    assert image.size == (40, 24)
+
+
 GOOD = file_of("red")
 
 
@@ -75,6 +119,7 @@ GOOD = file_of("red")
         ([b"no image"], "media: file 1 of 1: not an image .PNG, JPEG, WEBP, GIF, BMP. that can be read"),
         ([GOOD, GOOD[:60]], "media: file 2 of 2: not an image that can be read: "),
         ([b"\xff\xd8\xff" + GOOD], "media: file 1 of 1: not an image"),
+        ([b"GIF89a" + bytes(20)], "media: file 1 of 1: not an image that can be read: cannot identify image file$"),
         ([file_of("red", "TIFF")], "media: file 1 of 1: not an image"),
         ([claimed(8001, 8000)], "media: file 1 of 1: 8001 x 8000 pixels are more than 64000000"),
         ([claimed(8000, 8000)] * 4 + [GOOD], "media: 256000960 pixels in 5 images; at most 256000000"),
@@ -122,9 +167,9 @@ def test_marks_that_are_numbered(tmp_path: Path) -> None:
 def test_a_prompt_that_writes_the_mark_itself(tmp_path: Path, key: str) -> None:
     """The LLM would look for an image more than there is."""
     prompts = prompts_of(tmp_path, **{key: 91, "eos_token_id": 6, "vision_feature_layer": 5})
-    assert prompts.token_ids(np.array([5, 6], np.int32), (2,)) == [5, 6, 90, 91, 92]
+    prompts.check_tokens(np.array([5, 6], np.int32))
     with pytest.raises(request.RequestError, match="input_ids: token 91 stands for media"):
-        prompts.token_ids(np.array([5, 91], np.int32), (2,))
+        prompts.check_tokens(np.array([5, 91], np.int32))
 
 
 def test_a_model_without_images_does_not_load(tmp_path: Path) -> None:

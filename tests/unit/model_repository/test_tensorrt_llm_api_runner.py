@@ -218,6 +218,89 @@ def test_an_unknown_error(modules: SimpleNamespace, running: Any, llm: dict[str,
     assert len(runner.deaths) == deaths
 
 
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_response_that_cannot_be_sent(modules: SimpleNamespace, running: Any, lasting: bool) -> None:
+    """The LLM does not go on writing for nobody, and Triton hears of the end as far as that is possible."""
+    result, sender, closed = Result(2), Sender(), threading.Event()
+    broken = [OSError("no shared memory")] * (9 if lasting else 1)
+    send = sender.send
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        if broken:
+            raise broken.pop()
+        send(*arguments, **options)
+
+    sender.send = fail  # type: ignore[method-assign]
+    generation = generation_of(modules, sender)
+    generation.reply = modules.reply.Reply(sender, frozenset(), closed.set)
+    runner = running(lambda _: result, _check_health=lambda: True)
+    runner.submit(generation)
+    assert closed.wait(5)
+    assert result.aborted == 1
+    assert lasting or "no shared memory" in sender.sent[-1].error.message
+    assert runner.deaths == []
+
+
+def test_the_last_words_of_a_cancelled_answer_cannot_be_sent(modules: SimpleNamespace, running: Any) -> None:
+    result, sender = Result(1), Sender()
+    generation = generation_of(modules, sender)
+    generation.sequences *= 2
+    runner = running(lambda _: result)
+    runner.submit(generation)
+    while not sender.sent:
+        time.sleep(0.001)
+    generation.reply.send = Mock(side_effect=OSError("no shared memory"))
+    runner.cancel(generation)
+    assert sender.final.wait(5)
+    assert "no shared memory" in sender.sent[-1].error.message
+
+
+def test_nothing_follows_the_last_response(modules: SimpleNamespace) -> None:
+    sender = Sender()
+    reply = modules.reply.Reply(sender)
+    reply.refuse("the engine has died", 1)
+    reply.send([])
+    assert len(sender.sent) == 1
+
+
+async def test_images_of_few_requests_are_in_memory(modules: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding must not run ahead of a `generate_async` that takes its time in the event loop."""
+    model, prompts = model_module("tensorrt_llm_api", "model"), model_module("tensorrt_llm_api", "image_prompts")
+    monkeypatch.setattr(model, "sampling_params", lambda *_, **__: None)
+    ahead: list[int] = []
+    held: set[Any] = set()
+
+    def decode(generation: Any) -> None:
+        held.add(generation)
+        ahead.append(len(held))
+
+    async def prepare(generation: Any, params: Any) -> tuple[Any, str]:
+        await asyncio.get_running_loop().run_in_executor(None, decode, generation)
+        return generation, ""
+
+    def generate_async(prompt: Any, **options: Any) -> Any:
+        time.sleep(0.02)
+        held.remove(prompt)
+        return SimpleNamespace(prompt_token_ids=[1])
+
+    room = asyncio.Semaphore(prompts.AT_ONCE)
+    triton_model: Any = object.__new__(model.TritonPythonModel)
+    triton_model._features = SimpleNamespace(call=frozenset())
+    triton_model._end_ids, triton_model._vocab_size, triton_model._tokenizer = (), 100, None
+    triton_model._images = SimpleNamespace(room=room, prepare=prepare, check_length=lambda *_: None)
+    triton_model._llm = SimpleNamespace(generate_async=generate_async)
+    triton_model._lock, triton_model._media_bytes = threading.Lock(), 0
+    waiting = [generation_of(modules, Sender(), input_ids=[[5, -1, 6]]) for _ in range(9)]
+    tasks = [asyncio.ensure_future(triton_model._submit(generation)) for generation in waiting]
+    await asyncio.sleep(0)
+    tasks[1].cancel()  # while it is decoded
+    tasks[5].cancel()  # while it waits
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [number for number, made in enumerate(results) if isinstance(made, BaseException)] == [1, 5]
+    assert max(ahead) <= prompts.AT_ONCE + 1  # that of the cancelled one, until its thread is done with it
+    assert not room.locked()
+
+
 class Panic(BaseException):
     """As Rust code's panics come to Python: pyo3's PanicException is no Exception."""
 

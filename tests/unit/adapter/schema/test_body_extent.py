@@ -32,19 +32,19 @@ def refused(raw: bytes) -> APIError:
     [
         ({"messages": [USER, {"role": "assistant", "tool_calls": [CALL] * 40_000}]}, "messages", MOST_STRINGS),
         (
-            {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}] * 40_000}]},
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}] * 70_000}]},
             "messages",
             MOST_STRINGS,
         ),
-        ({"messages": [USER], "logit_bias": {str(n): 1 for n in range(140_000)}, "n": 1}, "logit_bias", MOST_STRINGS),
+        ({"messages": [USER], "logit_bias": {str(n): 1 for n in range(270_000)}, "n": 1}, "logit_bias", MOST_STRINGS),
         ({"model": "m", "input": [USER] * 70_000}, "input", MOST_STRINGS),
-        ({"model": "m", "input": ["a"] * 140_000, "user": "x"}, "input", MOST_STRINGS),
+        ({"model": "m", "input": ["a"] * 270_000, "user": "x"}, "input", MOST_STRINGS),
         ({"model": "m", "input": [7] * 1_400_000}, "input", MOST_COMMAS),
-        ({"model": "m", "input": [[]] * 70_000}, "input", MOST_CONTAINERS),
-        ({"messages": [USER], "stop": ["a"] * 140_000}, "stop", MOST_STRINGS),
-        ({"messages": [USER], "tools": [{"a": 1}] * 70_000}, "tools", MOST_CONTAINERS),
-        ({"messages": [USER], "metadata": {str(n): "" for n in range(70_000)}}, "metadata", MOST_STRINGS),
-        ({f'a"{n}': 1 for n in range(140_000)}, 'a"', MOST_STRINGS),
+        ({"model": "m", "input": [[]] * 140_000}, "input", MOST_CONTAINERS),
+        ({"messages": [USER], "stop": ["a"] * 270_000}, "stop", MOST_STRINGS),
+        ({"messages": [USER], "tools": [{"a": 1}] * 140_000}, "tools", MOST_CONTAINERS),
+        ({"messages": [USER], "metadata": {str(n): "" for n in range(140_000)}}, "metadata", MOST_STRINGS),
+        ({f'a"{n}': 1 for n in range(270_000)}, 'a"', MOST_STRINGS),
     ],
 )
 def test_too_many_things_are_refused_unparsed_by_the_name_of_the_field(
@@ -66,6 +66,34 @@ def test_as_much_within_strings_counts_as_one() -> None:
 
 def test_the_token_ids_that_a_request_may_have_are_parsed() -> None:
     assert len(parse_json(orjson.dumps({"prompt": list(range(1 << 20))}))["prompt"]) == 1 << 20
+
+
+def _logprob(top: int) -> dict[str, Any]:
+    one: dict[str, Any] = {"token": " the", "logprob": -1.2, "bytes": [32, 116, 104, 101]}
+    return {**one, "top_logprobs": [one] * top}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": [CALL]}, {**USER, "id": "a"}] * 8192},
+        {"input": [{"role": "assistant", "content": [{"type": "output_text", "logprobs": [_logprob(20)] * 2048}]}]},
+        {"input": [{"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}] * 16_384},
+        {"input": [[7] * 512] * 2048},
+        {"messages": [USER], "tools": [{"name": "f", "enum": [f"value {n}" for n in range(100)]}] * 1024},
+        {"messages": [USER], "logit_bias": {str(n): 1 for n in range(65_536)}},
+    ],
+    ids=["messages", "logprobs", "items", "token ids", "tools", "logit_bias"],
+)
+def test_the_largest_that_other_limits_allow_is_parsed(body: dict[str, Any]) -> None:
+    assert parse_json(orjson.dumps(body)) == body
+
+
+def test_of_brackets_that_only_close_the_parser_tells_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where millions of them stood, to find the field in which there is too much took a second."""
+    monkeypatch.setattr(body_extent, "_too_many", lambda *_: pytest.fail("the field was looked for"))
+    with pytest.raises(APIError, match="could not parse"):
+        parse_json(b'{"a":[' + b"]" * (1 << 20) + b"[" * (MOST_CONTAINERS + 1))
 
 
 @pytest.mark.parametrize("spaced", [False, True])

@@ -3,89 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 from adapter.errors import APIError
+from adapter.triton import inventory
 from adapter.triton import registry as registry_module
 from adapter.triton.call import CallFailed
 from adapter.triton.channel import TritonChannel
 from adapter.triton.model import Kind
 from adapter.triton.registry import ModelRegistry
-from adapter.triton.tokenizers import TokenizerSource
-from tests.unit.adapter.served import engine_config, tokenizer_folder
+from tests.support.standard_repository import write_standard_repository
+from tests.unit.adapter.served import engine_config
+from tests.unit.adapter.triton.discovered import CHAT, eventually, ids, local, looking_at, refusal, registry_of
 from tests.unit.adapter.triton.kserve import KServe, serving
-from tokentext import tokenizer_digest
 
-CHAT = "maker/small:1b"
-
-
-@pytest.fixture(autouse=True)
-def always_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answer counts as current: every question is asked of the server."""
-    monkeypatch.setattr(registry_module, "_FRESH", -1.0)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tokenizer_folder(tmp_path_factory.mktemp("served") / "small")
-
-
-@pytest.fixture
-def triton(folder: Path) -> KServe:
-    """With one chat model, whose tokenizer is on this machine."""
-    service = KServe()
-    service.add(local(folder))
-    return service
-
-
-def local(folder: Path, name: str = "small_engine", served_id: str = CHAT, **parameters: str | None) -> Any:
-    digest = tokenizer_digest(folder)
-    return engine_config(name, served_id, **{"tokenizer_dir": str(folder), "tokenizer_sha256": digest, **parameters})  # type: ignore[arg-type]
-
-
-def remote(folder: Path, **parameters: str | None) -> Any:
-    """A model whose tokenizer has to come from Triton."""
-    return local(folder, **{"tokenizer_dir": "/nowhere", "tokenizer_model": "small_preprocessing", **parameters})
-
-
-@asynccontextmanager
-async def looking_at(port: int, cache: Path, folder: Path | None = None) -> AsyncIterator[ModelRegistry]:
-    channel = TritonChannel(f"grpc://127.0.0.1:{port}")
-    try:
-        yield ModelRegistry(channel, TokenizerSource(channel, folder, cache), interval=0.05)
-    finally:
-        await channel.close()
-
-
-@asynccontextmanager
-async def registry_of(service: KServe, cache: Path, folder: Path | None = None) -> AsyncIterator[ModelRegistry]:
-    async with serving(service) as port, looking_at(port, cache, folder) as registry:
-        yield registry
-
-
-async def ids(registry: ModelRegistry) -> list[str]:
-    return [model.id for model in await registry.models()]
-
-
-async def refusal(asking: Awaitable[Any]) -> APIError:
-    with pytest.raises(APIError) as caught:
-        await asking
-    return caught.value
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    for _ in range(200):
-        if await condition():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("did not happen")
+pytestmark = pytest.mark.usefixtures("always_look")
 
 
 async def test_a_model_is_found(triton: KServe, tmp_path: Path) -> None:
@@ -114,9 +53,36 @@ async def test_a_parser_that_does_not_exist(
         for word in ("b_engine", key, "'hermez'", known):
             assert word in told["reason"]
         error = await refusal(registry.get("b/second"))
-        assert error.status == 503 and told["reason"] in error.message
+        assert error.status == 503 and "log" in error.message
+        assert "b_engine" not in error.message and "hermez" not in error.message  # clients are told no configuration
         triton.add(local(folder, "b_engine", "b/second", **{key: known}))
         assert await ids(registry) == ["b/second", "c/third", CHAT]
+
+
+async def test_a_standard_engine_is_served_once_its_folder_is_completed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the log asks for is a file: Triton's configuration stays as it was."""
+    monkeypatch.setattr(inventory, "_RETRY_AFTER", 0.0)
+    repository = write_standard_repository(tmp_path / "standard", [5])
+    engine = model_config_pb2.ModelConfig()
+    text_format.Parse((repository / "tensorrt_llm" / "config.pbtxt").read_text(), engine)
+    shutil.copytree(folder, tmp_path / "tokenizers" / "tensorrt_llm")
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / "tokenizers" / "tensorrt_llm" / name).unlink(missing_ok=True)
+    triton = KServe()
+    triton.add(engine)
+    async with registry_of(triton, tmp_path / "cache", tmp_path / "tokenizers") as registry:
+        for _ in range(2):
+            assert await ids(registry) == []
+        (told,) = [record.fields for record in caplog.records if record.message == "a model is not served"]  # type: ignore[attr-defined]
+        assert "context_length" in told["reason"]
+        for asked, status in (("tensorrt_llm", 503), ("", 404)):
+            error = await refusal(registry.get(asked))
+            assert error.status == status and str(tmp_path) not in error.message
+        said = {"context_length": 77, "end_ids": [1]}
+        (tmp_path / "tokenizers" / "tensorrt_llm" / "tritongate.json").write_text(json.dumps(said))
+        assert await ids(registry) == ["tensorrt_llm"]
 
 
 async def test_models_are_in_the_order_of_their_ids(triton: KServe, folder: Path, tmp_path: Path) -> None:
@@ -222,108 +188,6 @@ async def test_a_broken_configuration_hurts_no_other(
         assert "broken_engine" in record.fields["reason"]  # type: ignore[attr-defined]
         triton.add(local(folder, "broken_engine", "maker/broken"))
         assert await ids(registry) == ["maker/broken", CHAT]
-
-
-async def test_no_tokenizer_anywhere(
-    triton: KServe, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    triton.add(local(folder, "lost_engine", "maker/lost", tokenizer_dir="/nowhere"))
-    async with registry_of(triton, tmp_path) as registry:
-        with caplog.at_level(logging.ERROR, "tritongate.models"):
-            assert await ids(registry) == [CHAT]
-            assert await ids(registry) == [CHAT]
-        assert len(caplog.records) == 1
-        error = await refusal(registry.get("maker/lost"))
-    assert (error.status, error.type) == (503, "server_error")
-    assert "TRITONGATE_TOKENIZERS" in error.message
-
-
-async def test_the_operators_folder_comes_first(triton: KServe, folder: Path, tmp_path: Path) -> None:
-    triton.add(local(folder, "lost_engine", "maker/lost", tokenizer_dir="/nowhere"))
-    shutil.copytree(folder, tmp_path / "given" / "lost_engine")
-    async with registry_of(triton, tmp_path / "cache", tmp_path / "given") as registry:
-        model = await registry.get("maker/lost")
-        assert model.tokenizer.folder == tmp_path / "given" / "lost_engine"
-        assert (await registry.get(CHAT)).tokenizer.folder == folder
-
-
-async def test_a_tokenizer_of_triton(folder: Path, tmp_path: Path) -> None:
-    triton = KServe()
-    triton.add(remote(folder))
-    triton.hand_out("small_preprocessing", folder)
-    async with registry_of(triton, tmp_path / "cache") as registry:
-        model = await registry.get(CHAT)
-        assert model.tokenizer.folder == tmp_path / "cache" / tokenizer_digest(folder)
-        assert tokenizer_digest(model.tokenizer.folder) == tokenizer_digest(folder)
-        assert [path.name for path in (tmp_path / "cache").iterdir()] == [tokenizer_digest(folder)]
-    triton.asked.clear()
-    async with registry_of(triton, tmp_path / "cache") as registry:  # another process: from the cache
-        assert await ids(registry) == [CHAT]
-    assert not [question for question in triton.asked if question.startswith("file")]
-
-
-async def test_a_damaged_cache_is_filled_anew(folder: Path, tmp_path: Path) -> None:
-    triton = KServe()
-    triton.add(remote(folder))
-    triton.hand_out("small_preprocessing", folder)
-    cached = tmp_path / tokenizer_digest(folder)
-    cached.mkdir()
-    (cached / "tokenizer.json").write_text("{")
-    async with registry_of(triton, tmp_path) as registry:
-        assert await ids(registry) == [CHAT]
-    assert tokenizer_digest(cached) == tokenizer_digest(folder)
-
-
-async def test_files_with_another_digest(triton: KServe, folder: Path, tmp_path: Path) -> None:
-    """What was changed on the way is not used, and not kept."""
-    other = tokenizer_folder(tmp_path / "other", template="{{ other }}")
-    triton.add(local(folder, "far_engine", "maker/far", **FAR))
-    triton.hand_out("small_preprocessing", other)
-    async with registry_of(triton, tmp_path / "cache") as registry:
-        assert await ids(registry) == [CHAT]
-        error = await refusal(registry.get("maker/far"))
-    assert error.status == 503 and "digest" in error.message
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-FAR = {"tokenizer_dir": "/nowhere", "tokenizer_model": "small_preprocessing"}
-
-
-async def test_a_local_tokenizer_with_another_digest_is_not_used(folder: Path, tmp_path: Path) -> None:
-    """The path of the configuration may mean something else on this machine."""
-    other = tokenizer_folder(tmp_path / "other", template="{{ other }}")
-    triton = KServe()
-    triton.add(remote(folder, tokenizer_dir=str(other)))
-    triton.hand_out("small_preprocessing", folder)
-    async with registry_of(triton, tmp_path / "cache") as registry:
-        (model,) = await registry.models()
-        assert model.tokenizer.folder.parent == tmp_path / "cache"
-
-
-async def test_a_tokenizer_that_cannot_be_read(triton: KServe, tmp_path: Path) -> None:
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "tokenizer.json").write_text("{}")
-    triton.add(local(tmp_path / "bad", "bad_engine", "maker/bad"))
-    async with registry_of(triton, tmp_path / "cache") as registry:
-        assert await ids(registry) == [CHAT]
-        assert (await refusal(registry.get("maker/bad"))).status == 503
-
-
-async def test_a_tokenizer_model_that_there_is_not(triton: KServe, folder: Path, tmp_path: Path) -> None:
-    """One model's trouble: Triton is there, and the other models are served."""
-    triton.add(local(folder, "far_engine", "maker/far", **FAR))
-    async with registry_of(triton, tmp_path) as registry:
-        assert await ids(registry) == [CHAT]
-        assert (await refusal(registry.get("maker/far"))).status == 503
-
-
-async def test_a_tokenizer_model_that_answers_nothing(triton: KServe, folder: Path, tmp_path: Path) -> None:
-    triton.add(local(folder, "far_engine", "maker/far", **FAR))
-    triton.hand_out("small_preprocessing", folder)
-    triton.empty.add("small_preprocessing")
-    async with registry_of(triton, tmp_path) as registry:
-        assert await ids(registry) == [CHAT]
-        assert (await refusal(registry.get("maker/far"))).status == 503
 
 
 async def test_triton_away_and_back(triton: KServe, tmp_path: Path) -> None:

@@ -168,6 +168,19 @@ async def test_another_configuration_gets_no_requests(
         assert watched.used_for("small_engine") == [0, 1]
 
 
+async def test_one_whose_configuration_cannot_be_understood_gets_no_requests(folder: Path, tmp_path: Path) -> None:
+    """It may be another version of the model as well as any other configuration may be."""
+    async with watching(tmp_path, triton_with(config(folder)), triton_with(config(folder))) as watched:
+        assert await watched.ids() == [CHAT]
+        watched.services[1].add(config(folder, tool_parser="hermez"))
+        assert await watched.ids() == [CHAT]
+        assert watched.used_for("small_engine") == [0]
+        assert (await watched.registry.get(CHAT)).id == CHAT
+        watched.services[1].add(config(folder))
+        assert await watched.ids() == [CHAT]
+        assert watched.used_for("small_engine") == [0, 1]
+
+
 async def test_the_place_of_a_tokenizer_is_no_difference(folder: Path, tmp_path: Path) -> None:
     async with watching(
         tmp_path, triton_with(config(folder)), triton_with(config(folder, tokenizer_dir="/elsewhere"))
