@@ -12,6 +12,8 @@ from typing import NoReturn
 
 import typer
 
+from build.catalog import CatalogError
+from build.manifest import Manifest, read_manifest
 from build.stages import Stage, stage_commands
 from build.tool_runner import ToolRunner
 
@@ -45,3 +47,16 @@ def print_stages(stages: Sequence[Stage], folder: Path, runner: ToolRunner) -> N
 
 def _ended(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def manifest_before(folder: Path, model_id: str) -> Manifest:
+    """What an earlier build of this model has left in the folder; empty if there was none.
+
+    Raises:
+        CatalogError: the folder is another model's.
+        ManifestError: it cannot be read.
+    """
+    before = read_manifest(folder)
+    if before.model.get("id", model_id) != model_id:
+        raise CatalogError(f"{folder} holds {before.model['id']}: give one of the two another `name` in the catalog")
+    return before

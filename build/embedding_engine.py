@@ -20,7 +20,7 @@ import typer
 
 from build.assemble import BUILD_ERRORS, add_entry
 from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
-from build.command import print_stages, resumable, say
+from build.command import manifest_before, print_stages, resumable, say
 from build.embedding_check import VectorsError
 from build.embedding_cuda import PRECISION, cuda_facts, cuda_folder, cuda_stages
 from build.embedding_estimate import (
@@ -42,7 +42,6 @@ from build.estimate import DoesNotFitError
 from build.fetch import fetch
 from build.gpus import Gpu, GpuError, serving_gpus
 from build.llm_plan import engines_folder
-from build.manifest import read_manifest
 from build.onnx_graph import GRAPH
 from build.parts import make_parts
 from build.stages import Stage, build_lock, run_stages
@@ -139,11 +138,7 @@ def _build(
         raise DoesNotFitError("there is no nvidia-smi here: --gpu-memory GIB says what the serving GPU has")
     folder = _folder(entry, work)
     with build_lock(folder, say):
-        before = read_manifest(folder)
-        if before.model.get("id", entry.id) != entry.id:
-            raise CatalogError(
-                f"{folder} holds {before.model['id']}: give one of the two another `name` in the catalog"
-            )
+        before = manifest_before(folder, entry.id)
         assumed = _fits(entry, work, cache, _precision(entry, cache, precision), gpus, before.stages)
         if runner.container:
             runner = replace(runner, image_id=bring_image(runner.container, say))

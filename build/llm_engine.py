@@ -19,7 +19,7 @@ import typer
 
 from build.assemble import BUILD_ERRORS, prepare
 from build.catalog import CATALOG, CatalogError, ModelEntry, load_catalog
-from build.command import print_stages, resumable, say
+from build.command import manifest_before, print_stages, resumable, say
 from build.draft_estimate import to_fit
 from build.draft_model import draft_entry
 from build.engine_settings import GPU_ENGINES
@@ -30,7 +30,7 @@ from build.hf_checkpoint import CheckpointError
 from build.hub import Hub
 from build.hub_checkpoint import FoundCheckpoint, bring_checkpoint, find_checkpoint, known_checkpoint
 from build.llm_plan import Tools, engines_folder, llm_stages, manifest_facts
-from build.manifest import Manifest, read_manifest
+from build.manifest import Manifest
 from build.stages import Stage, build_lock, run_stages
 from build.tool_runner import ToolError
 from build.tool_versions import bring_image
@@ -158,11 +158,7 @@ def _build(entry: ModelEntry, work: Path, cache: Path, tools: Tools, draft: Path
     assert entry.checkpoint is not None
     found, folder, hub = estimate(entry), work / entry.name, Hub()
     with build_lock(folder, say):
-        before = read_manifest(folder)
-        if before.model.get("id", entry.id) != entry.id:
-            raise CatalogError(
-                f"{folder} holds {before.model['id']}: give one of the two another `name` in the catalog"
-            )
+        before = manifest_before(folder, entry.id)
         checkpoint = _checkpoint(entry.checkpoint, before, hub)
         stages = _stages(entry, folder, tools, checkpoint, cache, hub, draft)
         made = before.stages.keys()

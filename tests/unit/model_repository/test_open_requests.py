@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.support.model_modules import model_module
+from tests.support.pretend_backend import pretend_backend
 
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    utils: Any = ModuleType("triton_python_backend_utils")
-    utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
-    utils.TritonError = type("TritonError", (), {"INTERNAL": 1})
-    utils.TritonError.__init__ = lambda self, message, code: vars(self).update(message=message, code=code)
-    utils.InferenceResponse = lambda tensors=None, error=None: SimpleNamespace(tensors=tensors, error=error)
-    utils.Logger = SimpleNamespace(log_error=lambda text: None)
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
-    names = ("reply", "open_requests")
-    for name in names:
-        monkeypatch.delitem(sys.modules, f"triton_model_llama_cpp.{name}", raising=False)
-    yield SimpleNamespace(**{name: model_module("llama_cpp", name) for name in names})
-    for name in names:
-        sys.modules.pop(f"triton_model_llama_cpp.{name}", None)
+    with pretend_backend(monkeypatch, "llama_cpp", ("reply", "open_requests")) as found:
+        yield found
 
 
 class Request:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.support.model_modules import model_module
+from tests.support.pretend_backend import pretend_backend
 
 
 class Sender:
@@ -67,22 +67,13 @@ class Result:
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """The model's modules over a pretend `triton_python_backend_utils`."""
-    utils: Any = ModuleType("triton_python_backend_utils")
-    utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
-    utils.TritonError = type("TritonError", (), {"INVALID_ARG": 3, "INTERNAL": 1})
-    utils.TritonError.__init__ = lambda self, message, code: vars(self).update(message=message, code=code)
-    utils.InferenceResponse = lambda tensors=None, error=None: SimpleNamespace(tensors=tensors, error=error)
-    utils.Tensor = lambda name, array: SimpleNamespace(name=name, array=array)
-    utils.Logger = SimpleNamespace(log_error=lambda text: None, log_verbose=lambda text: None)
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
-    names = ("reply", "answer_tensors", "responses", "runner")
-    for name in names:
-        monkeypatch.delitem(sys.modules, f"triton_model_tensorrt_llm_api.{name}", raising=False)
-    found = {name: model_module("tensorrt_llm_api", name) for name in (*names, "generation", "request", "extras")}
-    yield SimpleNamespace(**found)
-    for name in names:
-        sys.modules.pop(f"triton_model_tensorrt_llm_api.{name}", None)
+    with pretend_backend(
+        monkeypatch,
+        "tensorrt_llm_api",
+        ("reply", "answer_tensors", "responses", "runner"),
+        ("generation", "request", "extras"),
+    ) as found:
+        yield found
 
 
 @pytest.fixture
